@@ -1,0 +1,49 @@
+# make test    makes the environment (the CPU build of torch first) and passes the tests
+# make check   lint, format, types, structure
+# make wheel   builds the wheel and tries it in an environment of its own, from an empty folder
+#
+# PYTHON and TORCH may be named: make test PYTHON=python3.12 TORCH="torch==2.13.0 --index-url ..."
+
+PYTHON ?= python3
+TORCH ?= torch==2.13.0
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
+WANTED := $(VENV)/torch-$(shell printf '%s' '$(PYTHON) $(TORCH)' | cksum | cut -d' ' -f1).stamp
+READY := $(VENV)/ready.stamp
+
+.PHONY: test check wheel env format clean
+.DEFAULT_GOAL := test
+
+env: $(READY)
+
+$(WANTED):
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) $(TORCH)
+	touch $@
+
+$(READY): pyproject.toml $(WANTED)
+	$(PIP) --editable '.[test]'
+	touch $@
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+check: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest --quiet tests/test_floors.py tests/test_exports.py tests/test_style.py
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+wheel: $(READY)
+	rm -rf dist
+	$(BIN)/python -m build --wheel --no-isolation --outdir dist
+	PYTHON='$(PYTHON)' TORCH='$(TORCH)' bash tools/try_wheel.sh dist/*.whl
+
+clean:
+	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,67 @@
+"""Rows of unequal length into batches: sorted by length, padded to their own longest, under a token budget."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from promptlab.backbone.backbone import Backbone
+from promptlab.backbone.encode import Encoded
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Padded rows on the backbone's device.
+
+    Args:
+        inputs: what the model is called with: ``input_ids``, ``attention_mask`` and, where the model has them,
+            ``token_type_ids``, each ``(rows, tokens)``.
+        slots: positions whose hidden state answers, ``(rows, slots)``; short rows repeat their last one.
+    """
+
+    inputs: dict[str, Tensor]
+    slots: Tensor
+
+    @property
+    def attention(self) -> Tensor:
+        """1 for a real token, 0 for padding: ``(rows, tokens)``."""
+        return self.inputs["attention_mask"]
+
+
+def pad(encoded: Encoded, rows: Sequence[int], backbone: Backbone) -> Batch:
+    """The chosen rows side by side, padded on the right (positions then count from the text's own start)."""
+    ids = [encoded.ids[row] for row in rows]
+    padding = backbone.tokenizer.pad_token_id or 0
+    inputs = {"input_ids": _rectangle(ids, padding), "attention_mask": _rectangle([[1] * len(one) for one in ids], 0)}
+    if encoded.segments is not None:
+        inputs["token_type_ids"] = _rectangle([encoded.segments[row] for row in rows], 0)
+    slots = [encoded.slots[row] for row in rows]
+    widest = max(map(len, slots), default=0)
+    slots = [[*slot, *([slot[-1]] * (widest - len(slot)))] if slot else [0] * widest for slot in slots]
+    return Batch(
+        {name: tensor.to(backbone.device) for name, tensor in inputs.items()},
+        torch.tensor(slots, dtype=torch.long, device=backbone.device).view(len(rows), widest),
+    )
+
+
+def by_length(lengths: Sequence[int], budget: int, most_rows: int | None = None) -> Iterator[list[int]]:
+    """Row numbers in batches of like length, longest first (so that a lack of memory shows at once).
+
+    Args:
+        lengths: tokens of each row.
+        budget: padded tokens a batch may hold; a longer row gets a batch of its own.
+        most_rows: rows a batch may hold at most.
+    """
+    order = sorted(range(len(lengths)), key=lambda row: (-lengths[row], row))
+    start = 0
+    while start < len(order):
+        fits = max(1, budget // max(1, lengths[order[start]]))
+        stop = start + min(fits, most_rows or fits)
+        yield order[start:stop]
+        start = stop
+
+
+def _rectangle(rows: list[list[int]], filler: int) -> Tensor:
+    longest = max(map(len, rows))
+    return torch.tensor([row + [filler] * (longest - len(row)) for row in rows], dtype=torch.long)

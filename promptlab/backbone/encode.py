@@ -1,0 +1,227 @@
+"""Examples into rows of token ids: each field is tokenised once, and patterns are laid around the ids.
+
+    for each piece of the pattern: ids for all rows at once           (fragments.py: one tokenizer call a data set)
+    cut what is too long from the ends of the longest fields          (truncation.py: arithmetic on lengths)
+    put special tokens, texts, fields and masks in a row              the mask's positions are known, not searched for
+
+The ids are those of the filled pattern tokenised whole, wherever no token would cross the border of a slot, and no text
+can spell a special token. Around the mask that means: as the words on both sides are read beside a word of text.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import chain, takewhile
+
+from promptlab.backbone.backbone import Backbone
+from promptlab.backbone.fragments import WORD, Fragment, Fragments
+from promptlab.backbone.layout import Laid, lay_out, until_mask
+from promptlab.backbone.specials import specials_of
+from promptlab.backbone.truncation import Column, fit
+from promptlab.errors import BackboneError, DataError
+from promptlab.language.example import Example
+from promptlab.language.grammar import Field, Mask, Part, Sep, Text, Token, apply
+from promptlab.language.pattern import Pattern
+
+
+@dataclass
+class Encoded:
+    """Rows of token ids, unpadded.
+
+    Args:
+        ids: token ids of each row.
+        segments: segment number of each token; None where the model has one segment.
+        slots: positions whose hidden states answer; empty for bare text.
+        cut: whether the row lost tokens.
+    """
+
+    ids: list[list[int]]
+    segments: list[list[int]] | None
+    slots: list[list[int]]
+    cut: list[bool]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def lengths(self) -> list[int]:
+        """Tokens of each row."""
+        return list(map(len, self.ids))
+
+    def take(self, rows: Iterable[int]) -> "Encoded":
+        """The chosen rows, in the order given."""
+        chosen = list(rows)
+        return Encoded(
+            [self.ids[row] for row in chosen],
+            None if self.segments is None else [self.segments[row] for row in chosen],
+            [self.slots[row] for row in chosen],
+            [self.cut[row] for row in chosen],
+        )
+
+
+class Encoder:
+    """Lays patterns around examples for one backbone; remembers the ids of every text it has seen.
+
+    Args:
+        backbone: whose tokens they become.
+    """
+
+    def __init__(self, backbone: Backbone):
+        self.backbone = backbone
+        self.specials = specials_of(backbone)
+        self.fragments = Fragments(backbone.tokenizer)
+
+    def cloze(
+        self, pattern: Pattern, examples: Sequence[Example], pieces: int = 1, max_length: int | None = None
+    ) -> Encoded:
+        """Examples in a pattern.
+
+        A masked backbone gets ``pieces`` mask tokens, and they are its slots. A causal one gets the text before the
+        mask and answers at its last token; a space before the mask is the label word's.
+
+        Args:
+            pattern: with a ``{mask}``.
+            examples: what fills the fields.
+            pieces: tokens of the longest label word; room for them is kept free on a causal backbone too.
+            max_length: tokens a row may have; at most, and by default, what the backbone reads.
+
+        Raises:
+            DataError: a row lacks a field, or does not fit although its fields are cut.
+            BackboneError: a causal backbone and a field after the mask, or a special token it does not have.
+            PatternError: the pattern generates.
+        """
+        causal = self.backbone.kind == "causal"
+        parts = until_mask(pattern, self.backbone.name) if causal else pattern.parts
+        layout = lay_out(parts, self.specials.parts)
+        mask = () if causal else (self._mask_id(),) * pieces
+        columns = self._columns(layout, examples, mask, ends=not causal)
+        where = f"pattern '{pattern.name}'"
+        encoded = self._rows(columns, examples, self._limit(max_length) - (pieces if causal else 0), where)
+        encoded.slots = [[len(ids) - 1] for ids in encoded.ids] if causal else _positions(columns)
+        return encoded
+
+    def plain(self, examples: Sequence[Example], inputs: Sequence[str], max_length: int | None = None) -> Encoded:
+        """Bare fields, as the tokenizer itself would join them: one text, or two with the model's separators.
+
+        Where the model has none, or is causal, a newline parts them. An empty row holds the beginning-of-text token.
+
+        Args:
+            examples: what is read.
+            inputs: names of the fields, in order.
+            max_length: tokens a row may have; at most, and by default, what the backbone reads.
+
+        Raises:
+            DataError: a row lacks a field.
+        """
+        parts: Sequence[Part] = [part for name in inputs for part in (Sep(), Field(name))][1:]
+        columns = self._columns(lay_out(parts, self.specials.parts), examples, mask=(), ends=True)
+        return self._rows(columns, examples, self._limit(max_length), "the bare text")
+
+    def _limit(self, max_length: int | None) -> int:
+        return self.backbone.max_length if max_length is None else min(max_length, self.backbone.max_length)
+
+    def _mask_id(self) -> int:
+        if self.backbone.tokenizer.mask_token_id is None:
+            raise BackboneError(f"the tokenizer of {self.backbone.name} has no mask token. Write a masked backbone.")
+        return self.backbone.tokenizer.mask_token_id
+
+    def _columns(
+        self, layout: list[list[Laid]], examples: Sequence[Example], mask: tuple[int, ...], ends: bool
+    ) -> list[Column]:
+        frame, columns = self.specials.frame(len(layout)), []
+        for run, segment, number in zip(frame.runs, layout, frame.numbers, strict=False):
+            columns += _special(run, len(examples))
+            shown = [_shown(part, examples) for part in segment]
+            befores = _neighbours(shown, slice(-1, None), len(examples))
+            afters = _neighbours(shown[::-1], slice(0, 1), len(examples))[::-1]
+            for part, *around in zip(segment, shown, befores, afters, strict=True):
+                if isinstance(part, Mask | Token):
+                    fixed = mask if isinstance(part, Mask) else (self._token_id(part.name),)
+                    columns.append(Column([fixed] * len(examples), number, mask=isinstance(part, Mask)))
+                else:
+                    ids = self.fragments.all(map(Fragment.of, *around))
+                    columns.append(Column(ids, number, part if isinstance(part, Field) else None))
+        return columns + (_special(frame.runs[-1], len(examples)) if ends else [])
+
+    def _token_id(self, name: str) -> int:
+        tokenizer = self.backbone.tokenizer
+        found = tokenizer.convert_tokens_to_ids(name)
+        if found is None or (found == tokenizer.unk_token_id and name != tokenizer.unk_token):
+            raise BackboneError(
+                f"{self.backbone.name} has no token '{name}', which {{token:{name}}} asks for. Write one of its own."
+            )
+        return found
+
+    def _rows(self, columns: list[Column], examples: Sequence[Example], limit: int, where: str) -> Encoded:
+        cut = fit(columns, limit, lambda row, fixed: self._too_long(columns, row, fixed, limit, where))
+        ids = [list(chain.from_iterable(row)) for row in zip(*(column.ids for column in columns), strict=True)]
+        for row, found in enumerate(ids):
+            found += [] if found else self._start(row, where)
+        return Encoded(ids, _numbers(columns) if self.specials.numbered else None, [[] for _ in examples], cut)
+
+    def _too_long(self, columns: list[Column], row: int, fixed: int, limit: int, where: str) -> str:
+        kept = {column.field.name: len(column.ids[row]) for column in columns if column.field and column.field.keep}
+        listed = ", ".join(f"{name} {length}" for name, length in kept.items())
+        return (
+            f"row {row + 1}: {where} takes {fixed} tokens{f' (kept whole: {listed})' if kept else ''} beside the text "
+            f"that may be cut, and a row has {limit}: nothing of that text would be read. Shorten "
+            f"{'the kept fields, leave out :keep,' if kept else 'the pattern,'} or allow a larger max_length "
+            f"({self.backbone.name} reads {self.backbone.max_length} at most)."
+        )
+
+    def _start(self, row: int, where: str) -> list[int]:
+        if self.specials.start is None:
+            raise DataError(
+                f"row {row + 1}: nothing of {where} is left to read, and {self.backbone.name} has no token that begins "
+                "a text. Leave the empty row out, or write text into the pattern before {mask}."
+            )
+        return [self.specials.start]
+
+
+def _special(run: Iterable[tuple[int, int]], rows: int) -> list[Column]:
+    return [Column([(token,)] * rows, number) for token, number in run]
+
+
+def _shown(part: Laid, examples: Sequence[Example]) -> list[str]:
+    if isinstance(part, Text):
+        return [part.text] * len(examples)
+    if not isinstance(part, Field):
+        return [" " * part.space + WORD] * len(examples)
+    texts = []
+    for row, example in enumerate(examples, 1):
+        try:
+            texts.append(" " * part.space + _sound(apply(part.filters, example.text(part.name))))
+        except DataError as error:
+            raise DataError(f"row {row}: {error}") from None
+    return texts
+
+
+def _neighbours(shown: list[list[str]], edge: slice, rows: int) -> list[list[str]]:
+    # for each part and row, the edge of the nearest text that is there, looking back; empty where there is none
+    nearest, found = [""] * rows, []
+    for texts in shown:
+        found.append(nearest)
+        nearest = [text[edge] or near for text, near in zip(texts, nearest, strict=True)]
+    return found
+
+
+def _sound(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # half a surrogate pair, as cut JSON has them: no tokenizer takes it
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
+def _positions(columns: list[Column]) -> list[list[int]]:
+    before = list(takewhile(lambda column: not column.mask, columns))
+    masks = columns[len(before)].ids
+    starts = [sum(len(column.ids[row]) for column in before) for row in range(len(masks))]
+    return [list(range(start, start + len(mask))) for start, mask in zip(starts, masks, strict=True)]
+
+
+def _numbers(columns: list[Column]) -> list[list[int]]:
+    rows: list[list[int]] = [[] for _ in columns[0].ids]
+    for column in columns:
+        for row, ids in zip(rows, column.ids, strict=True):
+            row += [column.number] * len(ids)
+    return rows

@@ -1,0 +1,151 @@
+"""Label scores at mask rows only.
+
+    encode the batch once
+    a hook on the encoder keeps only the hidden states at the slots      (rows, slots, width)
+    the model's own head turns them into logits                          (rows, slots, vocabulary)
+    score of a word  = sum over its tokens of their log-probability      (one token: log-softmax at the mask)
+    score of a label = mean over its words                               (Schick & Schütze 2021, arXiv:2001.07676)
+
+No logits at other positions are ever made, and those at the slots live for one chunk (32 MB at most).
+A masked backbone's raw logit (PET's score) differs from the log-probability by a constant a row, which every softmax
+over labels cancels.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from promptlab.backbone.backbone import Backbone
+from promptlab.backbone.batches import Batch, by_length, pad
+from promptlab.backbone.device import token_budget
+from promptlab.backbone.encode import Encoded
+from promptlab.backbone.heads import pool
+
+CHUNK_BYTES = 32 * 2**20  # logits of one chunk of mask rows
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a backbone says of rows.
+
+    Args:
+        labels: log-probability of each label's words, ``(rows, labels)``.
+        mass: probability that all label words together get at the mask, ``(rows,)``.
+    """
+
+    labels: np.ndarray
+    mass: np.ndarray
+
+
+@contextmanager
+def narrowed(backbone: Backbone, slots: Tensor) -> Iterator[None]:
+    """Inside the block the encoder hands only its hidden states at ``slots (rows, slots)`` to the head."""
+    rows = torch.arange(len(slots), device=slots.device)[:, None]
+
+    def keep(module: torch.nn.Module, inputs: Any, output: Any) -> Any:
+        output.last_hidden_state = output.last_hidden_state[rows, slots]
+        return output
+
+    handle = backbone.body.register_forward_hook(keep)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def slot_logits(backbone: Backbone, batch: Batch) -> Tensor:
+    """The model's own logits at the slots, ``(rows, slots, vocabulary)``."""
+    with narrowed(backbone, batch.slots):
+        return backbone.model(**batch.inputs, **_call(backbone)).logits
+
+
+def hidden(backbone: Backbone, batch: Batch) -> Tensor:
+    """The encoder's last hidden states, ``(rows, tokens, width)``."""
+    return backbone.body(**batch.inputs, **_call(backbone)).last_hidden_state
+
+
+def label_scores(logits: Tensor, ids: Tensor, normalise: bool = True) -> Tensor:
+    """Scores of labels from logits at the slots.
+
+    Args:
+        logits: ``(rows, slots, vocabulary)``.
+        ids: token ids of the label words, ``(rows or 1, labels, words, pieces)``, -1 where there is none.
+        normalise: take log-probabilities; not needed where every word has one token and only a softmax over
+            labels follows.
+
+    Returns:
+        ``(rows, labels)``; a label without any word (padding of a mixed stack) gets minus infinity.
+    """
+    ids = ids.expand(len(logits), -1, -1, -1)
+    there = ids >= 0
+    rows, labels, words, pieces = ids.shape
+    values = logits[:, :pieces].float() if logits.dtype in (torch.float16, torch.bfloat16) else logits[:, :pieces]
+    if normalise:
+        values = values.log_softmax(-1)
+    columns = ids.clamp_min(0).permute(0, 3, 1, 2).reshape(rows, pieces, labels * words)
+    found = values.gather(2, columns).view(rows, pieces, labels, words).permute(0, 2, 3, 1)
+    whole = (found * there).sum(-1)  # (rows, labels, words)
+    present = there.any(-1)
+    count = present.sum(-1)
+    mean = (whole * present).sum(-1) / count.clamp_min(1)
+    return mean.masked_fill(count == 0, -torch.inf)
+
+
+def label_mass(logits: Tensor, ids: Tensor) -> Tensor:
+    """Probability of all label words' first tokens together at the first slot, ``(rows,)``."""
+    first = ids[..., 0].expand(len(logits), -1, -1).flatten(1)
+    chances = logits[:, 0].float().softmax(-1).gather(1, first.clamp_min(0))
+    return (chances * (first >= 0)).sum(-1)
+
+
+@torch.inference_mode()
+def score(backbone: Backbone, encoded: Encoded, ids: np.ndarray) -> Scores:
+    """Scores every row.
+
+    Args:
+        backbone: masked or causal.
+        encoded: rows with one slot a token of the longest label word.
+        ids: the label words, ``(labels, words, pieces)``, padded with -1.
+    """
+    words = torch.as_tensor(ids, device=backbone.device)[None]
+    labels, mass = np.zeros((len(encoded), ids.shape[0])), np.zeros(len(encoded))
+    for rows in _batches(backbone, encoded, slots=max(1, ids.shape[-1])):
+        logits = slot_logits(backbone, pad(encoded, rows, backbone))
+        labels[rows] = label_scores(logits, words).double().cpu().numpy()
+        mass[rows] = label_mass(logits, words).double().cpu().numpy()
+    return Scores(labels, mass)
+
+
+@torch.inference_mode()
+def pooled(
+    backbone: Backbone, encoded: Encoded, how: str, then: Callable[[Tensor], Tensor] = lambda vectors: vectors
+) -> np.ndarray:
+    """One vector a row, ``(rows, width)``, or what ``then`` makes of it.
+
+    Args:
+        backbone: masked or causal.
+        encoded: rows of bare text.
+        how: ``mean`` over real tokens, ``cls`` the first token, ``last`` the last real token.
+        then: a head over ``(rows, width)``.
+    """
+    parts: dict[int, np.ndarray] = {}
+    for rows in _batches(backbone, encoded, slots=0):
+        batch = pad(encoded, rows, backbone)
+        out = then(pool(hidden(backbone, batch), batch.attention, how)).double().cpu().numpy()
+        parts.update(zip(rows, out, strict=True))
+    return np.stack([parts[row] for row in range(len(encoded))]) if parts else np.zeros((0, backbone.width))
+
+
+def _call(backbone: Backbone) -> dict[str, bool]:
+    return {"use_cache": False} if backbone.kind == "causal" else {}
+
+
+def _batches(backbone: Backbone, encoded: Encoded, slots: int) -> Iterator[list[int]]:
+    width = backbone.model.config.vocab_size * slots * 4
+    most = max(1, CHUNK_BYTES // width) if slots else None
+    return by_length([len(ids) for ids in encoded.ids], token_budget(backbone.device), most)

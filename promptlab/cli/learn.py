@@ -1,0 +1,182 @@
+"""``fit`` and ``predict``: a classifier learnt, saved, and asked."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from promptlab.cli import options
+from promptlab.cli.look import example_of
+from promptlab.cli.output import note, out, out_json, progress
+from promptlab.errors import DataError, OutputError, SettingError
+from promptlab.language.example import Example
+from promptlab.language.library import load_task
+from promptlab.language.task import Task
+from promptlab.progress import use
+from promptlab.spec import parse_systems
+
+FIT = options.examples(
+    "promptlab fit mr -m pet+lora -k 16 --data DIR --backbone FOLDER --out mr-pet",
+    "promptlab fit mine.yaml -m prompt --train 32.csv --unlabeled pool.txt --backbone FOLDER --out mine",
+)
+PREDICT = options.examples(
+    "cat reviews.txt | promptlab predict mr-pet", "promptlab predict mnli-pet pairs.csv --columns premise=first --json"
+)
+
+
+def fit(
+    task: options.TaskName,
+    to: Annotated[
+        Path,
+        typer.Option("--out", "-o", help="Folder to save it in; must be new or empty.", rich_help_panel=options.OUTPUT),
+    ],
+    method: Annotated[
+        str, typer.Option("--method", "-m", help="method or method+tuning.", rich_help_panel=options.MODEL)
+    ] = "pet",
+    shots: Annotated[
+        str | None,
+        typer.Option(
+            "--shots",
+            "-k",
+            help="Labelled rows a class, total:32, or all.",
+            rich_help_panel=options.DATA,
+            show_default="16; all with --train",
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the draw and of the training.", rich_help_panel=options.DATA)] = 0,
+    backbone: options.Backbone = None,
+    device: options.Device = "auto",
+    dtype: options.Dtype = "auto",
+    data: options.Data = None,
+    train: options.Train = None,
+    unlabeled: options.Unlabeled = None,
+    test: options.Test = None,
+    columns: options.Columns = None,
+    limit: options.Limit = None,
+    json: options.Json = False,
+) -> None:
+    """Learn a classifier from a few examples and save it."""
+    asked = load_task(task)
+    _refuse_full(to)
+    from promptlab.data.fewshot import sample
+    from promptlab.data.sources import read_splits
+
+    splits = read_splits(asked, data, train, unlabeled, test, options.pairs(columns, "--columns"))
+    drawn = sample(asked, splits, shots or ("all" if train else "16"), seed, limit)
+    classifier = _unfitted(asked, method, backbone, seed, device, dtype)
+    with use(progress()):
+        classifier.fit(drawn.train, unlabeled=drawn.unlabeled)
+        metrics = _metrics(asked, classifier, drawn.test)
+    classifier.save_pretrained(to)
+    if json:
+        sizes = {
+            "labelled_rows": len(drawn.train),
+            "unlabelled_rows": len(drawn.unlabeled),
+            "test_rows": len(drawn.test),
+        }
+        out_json({"task": asked.name, "system": method, "seed": seed, "out": str(to), **sizes, "metrics": metrics})
+        return
+    score = ", ".join(f"{name} {100 * value:.1f}" for name, value in metrics.items())
+    tested = f"; on {len(drawn.test)} test rows: {score}" if metrics else ""
+    out(f"{method} learnt {asked.name} from {len(drawn.train)} rows and is saved in {to}{tested}")
+
+
+def _unfitted(task: Task, text: str, backbone: str | None, seed: int, device: str, dtype: str) -> Any:
+    systems = parse_systems(text)
+    if len(systems) != 1:
+        raise SettingError(f"fit learns one system, and '{text}' is {len(systems)}. Use promptlab compare for several.")
+    from promptlab.lab.cells import Contender
+
+    one = Contender.of(systems[0])  # refuses what cannot be before anything is loaded
+    if one.method.needs_backbone and backbone is None:
+        raise SettingError(f"{one.text} needs a language model. Write --backbone with a folder or a hub name.")
+    from promptlab.classifier import PromptClassifier
+
+    tuning = systems[0].tuning and str(systems[0].tuning)
+    more = {} if backbone is None else {"backbone": backbone}
+    return PromptClassifier(
+        task, method=str(systems[0].method), tuning=tuning, random_state=seed, device=device, dtype=dtype, **more
+    )
+
+
+def _refuse_full(to: Path) -> None:
+    if to.is_file():
+        raise OutputError(f"{to} is a file. Write --out with a new folder.")
+    if to.is_dir() and any(to.iterdir()):
+        raise OutputError(f"{to} holds something already. Write --out with a new folder, or empty this one.")
+    try:
+        to.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{to} cannot be written: {error.strerror or error}. Write another --out.") from error
+
+
+def _metrics(task: Task, classifier: Any, test: Sequence[Example]) -> dict[str, float]:
+    from promptlab.metrics.classify import compute
+
+    if not test:
+        return {}
+    gold, said = [str(example.label) for example in test], list(classifier.predict(test))
+    return {name: compute(name, gold, said, task.labels) for name in task.metrics if name != "ece"}
+
+
+def predict(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="What fit, or save_pretrained, made.")],
+    file: Annotated[
+        Path | None,
+        typer.Argument(metavar="[FILE]", help="txt, csv, tsv, jsonl, parquet; else a text a line from stdin."),
+    ] = None,
+    field: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=TEXT", help="One example's input; once for each of them.")
+    ] = None,
+    columns: options.Columns = None,
+    device: options.Device = "auto",
+    dtype: options.Dtype = "auto",
+    json: options.Json = False,
+) -> None:
+    """Classify texts with a saved classifier: a label a line."""
+    if not folder.is_dir():
+        raise OutputError(f"no folder {folder}. Write the one that promptlab fit --out made.")
+    from promptlab.classifier import PromptClassifier
+
+    classifier = PromptClassifier.from_pretrained(folder, device=device, dtype=dtype)
+    rows = _rows(classifier.task_, file, field or [], options.pairs(columns, "--columns"))
+    if not rows:
+        return
+    with use(progress()):
+        shares = classifier.predict_proba(rows)
+    labels = [str(label) for label in classifier.classes_]
+    for row in shares:
+        said = labels[int(row.argmax())]
+        if json:
+            out_json({"label": said, "probabilities": dict(zip(labels, map(float, row), strict=True))})
+        else:
+            out(said)
+
+
+def _rows(task: Task, file: Path | None, fields: list[str], columns: dict[str, str]) -> list[Example]:
+    if fields:
+        return [example_of(task, None, fields)]
+    if file is None and sys.stdin.isatty():
+        note("A text a line, then Ctrl-D:")
+    if file is None or str(file) == "-":
+        return _lines(task, sys.stdin.buffer.read())
+    from promptlab.data.sources import read_examples
+
+    return read_examples(file, task, columns, labelled=False)
+
+
+def _lines(task: Task, content: bytes) -> list[Example]:
+    inputs = list(task.inputs)
+    if len(inputs) != 1:
+        wanted = " ".join(f"--field {name}=..." for name in inputs)
+        raise DataError(
+            f"'{task.name}' reads {', '.join(inputs)}, not one text a line. Write {wanted}, or a csv or jsonl."
+        )
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"stdin: byte 0x{content[error.start]:02x} is not UTF-8 text. Pipe UTF-8.") from None
+    lines = text.split("\n")[: -1 if text.endswith("\n") else None]  # a line in, a label out: blank ones too
+    return [Example({inputs[0]: line.removesuffix("\r")}) for line in (lines if text else [])]

@@ -1,0 +1,183 @@
+"""``ls``, ``show``, ``check``: what there is, what the model reads, what is wrong with a pattern file."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from promptlab.cli import options
+from promptlab.cli.output import note, out, out_columns, out_json
+from promptlab.errors import Fault, PatternError, SettingError, did_you_mean
+from promptlab.language.example import Example
+from promptlab.language.library import load_task, task_names
+from promptlab.language.task import Task
+from promptlab.registry import METHODS, TUNINGS, Entry
+
+KINDS = ("tasks", "methods", "tunings")
+
+LS = options.examples("promptlab ls", "promptlab ls methods --json")
+SHOW = options.examples(
+    'promptlab show mr --text "A gorgeous, witty film."',
+    'promptlab show mnli --field premise="It rains." --field hypothesis="It is wet." --backbone FOLDER',
+)
+CHECK = options.examples(
+    "promptlab check patterns/mine.yaml", "promptlab check mr mnli --backbone FOLDER --data DIR --json"
+)
+
+
+def ls(
+    kind: Annotated[str | None, typer.Argument(metavar="[tasks|methods|tunings]", help="All three by default.")] = None,
+    json: options.Json = False,
+) -> None:
+    """List tasks, methods and tunings."""
+    if kind is not None and kind not in KINDS:
+        raise SettingError(f"no list '{kind}'.{did_you_mean(kind, KINDS)} Known: {', '.join(KINDS)}.")
+    listed = {each: list(_entries(each)) for each in KINDS if kind in (None, each)}
+    if json:
+        out_json([entry for entries in listed.values() for entry in entries])
+        return
+    for each, entries in listed.items():
+        heads = [each.removesuffix("s"), *[key for key in entries[0] if key not in ("kind", "name")]]
+        rows = [[entry["name"], *(_cell(entry[head]) for head in heads[1:])] for entry in entries]
+        out_columns(heads, rows)
+        if kind is None and each != KINDS[-1]:
+            out("")
+
+
+def _entries(kind: str) -> Iterator[dict[str, Any]]:
+    if kind == "tasks":
+        for task in map(load_task, task_names()):
+            labels, patterns = len(task.labels), len(task.pvps)
+            yield {"kind": "task", "name": task.name, "labels": labels, "patterns": patterns, "about": task.about}
+        return
+    for entry in METHODS if kind == "methods" else TUNINGS:
+        yield _registered(kind.removesuffix("s"), entry)
+
+
+def _registered(kind: str, entry: Entry) -> dict[str, Any]:
+    papers = [f"arXiv:{number.strip()}" for number in entry.paper.split(",") if number.strip()]
+    return {"kind": kind, "name": entry.name, "about": entry.about, "papers": papers}
+
+
+def _cell(value: Any) -> str:
+    return " ".join(value) if isinstance(value, list) else str(value)
+
+
+def show(
+    task: options.TaskName,
+    text: Annotated[str | None, typer.Option(help="The text, for a task of one input.")] = None,
+    field: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=TEXT", help="An input; once for each of them.")
+    ] = None,
+    backbone: options.Backbone = None,
+    json: options.Json = False,
+    device: options.Device = "auto",
+    dtype: options.Dtype = "auto",
+) -> None:
+    """Show what the model reads: each pattern filled in, and its guesses at the mask."""
+    asked = load_task(task)
+    example = example_of(asked, text, field or [])
+    shown = [{"pattern": pvp.name, "text": pvp.pattern.fill(example)} for pvp in asked.pvps]
+    if backbone is not None:
+        shown = _guessed(asked, example, backbone, device, dtype)
+    elif not json:
+        note("Add --backbone FOLDER to see what a model guesses.")
+    if json:
+        out_json(shown)
+        return
+    for row in shown:
+        for line in _screen(row, max(len(one["pattern"]) for one in shown)):
+            out(line)
+
+
+def example_of(task: Task, text: str | None, fields: list[str]) -> Example:
+    """The example that ``--text`` or ``--field`` gives.
+
+    Raises:
+        SettingError: an input without text, a field that is no input, or ``--text`` for several inputs.
+    """
+    inputs = list(task.inputs)
+    wanted = " ".join(f"--field {name}=..." for name in inputs)
+    if text is not None and len(inputs) != 1:
+        raise SettingError(f"'{task.name}' reads {', '.join(inputs)}, so one --text is too little. Write {wanted}.")
+    given = dict(options.pair(field, "--field") for field in fields) | ({inputs[0]: text} if text is not None else {})
+    for name in given:
+        if name not in inputs:
+            raise SettingError(
+                f"--field {name}: no input of '{task.name}'.{did_you_mean(name, inputs)} Write {wanted}."
+            )
+    lacking = [name for name in inputs if name not in given]
+    if lacking:
+        write = "--text ..." if len(inputs) == 1 else wanted
+        raise SettingError(f"'{task.name}' needs a text for {', '.join(lacking)}. Write {write}.")
+    return Example({name: given[name] for name in inputs})
+
+
+def _guessed(task: Task, example: Example, backbone: str, device: str, dtype: str) -> list[dict[str, Any]]:
+    from promptlab.classifier import PromptClassifier
+
+    asking = PromptClassifier(task, method="zero-shot", backbone=backbone, device=device, dtype=dtype)
+    return [dict(row) for row in asking.show(example)]
+
+
+def _screen(row: dict[str, Any], width: int) -> Iterator[str]:
+    yield f"  {row['pattern']:<{width}}  {row['text']}"
+    indent = " " * (width + 4)
+    if row.get("skipped"):
+        yield f"{indent}skipped  {row['skipped']}"
+    if row.get("guesses"):
+        yield f"{indent}guesses  " + "  ".join(f"{word} {_share(p)}" for word, p in row["guesses"])
+    if row.get("probabilities"):
+        ranked = sorted(row["probabilities"].items(), key=lambda each: -each[1])
+        mass = f"    mass on label words {_share(row['mass'])}" if row.get("mass") is not None else ""
+        yield f"{indent}labels   " + "  ".join(f"{label} {_share(p)}" for label, p in ranked) + mass
+
+
+def _share(p: float) -> str:
+    return f"{p:.2f}".removeprefix("0")
+
+
+def check(
+    files: Annotated[list[str], typer.Argument(metavar="FILE...|TASK...", help="Pattern files, or names of tasks.")],
+    backbone: options.Backbone = None,
+    data: options.Data = None,
+    json: options.Json = False,
+    device: options.Device = "auto",
+) -> None:
+    """Check pattern files: faults, and with a backbone how label words split and what is cut off."""
+    tasks, faults = _read_all(files)
+    if faults:
+        raise PatternError(faults)
+    heads: Sequence[str] = ("file", "task", "labels", "patterns", "mask last")
+    found, cells = [_summary(name, task) for name, task in tasks.items()], _values
+    if backbone is not None:
+        from promptlab.backbone.backbone import load_backbone
+        from promptlab.cli.reading import HEADS, cells, examined
+
+        model, heads = load_backbone(backbone, device, allow_new_head=True), HEADS
+        found = [row for name, task in tasks.items() for row in examined(name, task, model, data)]
+    if json:
+        out_json(found)
+    else:
+        out_columns(heads, [cells(row) for row in found])
+
+
+def _read_all(files: list[str]) -> tuple[dict[str, Task], list[Fault]]:
+    tasks: dict[str, Task] = {}
+    faults: list[Fault] = []
+    for name in files:
+        try:
+            tasks[name] = load_task(Path(name) if Path(name).is_file() else name)
+        except PatternError as error:
+            faults += error.faults
+    return tasks, faults
+
+
+def _summary(name: str, task: Task) -> dict[str, Any]:
+    last = sum(pvp.pattern.mask_last for pvp in task.pvps)
+    return {"file": name, "task": task.name, "labels": len(task.labels), "patterns": len(task.pvps), "mask_last": last}
+
+
+def _values(row: dict[str, Any]) -> list[str]:
+    return [_cell(value) for value in row.values()]

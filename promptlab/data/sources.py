@@ -1,0 +1,273 @@
+"""Rows from anywhere as the examples of a task.
+
+    read_examples   one source: a file, a Dataset, a DataFrame, a list
+    read_splits     train, test and unlabelled rows: from files, from a folder DIR/<task>/, or from the hub
+    read_hub        one split of the task's data set on the hub
+
+A row that cannot be used is an error that names it: nothing is skipped or guessed.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from promptlab.data.columns import match_columns
+from promptlab.data.files import KINDS, table_in
+from promptlab.data.steps import prepared
+from promptlab.data.tables import Table, table_of
+from promptlab.errors import DataError, did_you_mean
+from promptlab.language.example import Example, Value
+from promptlab.language.task import Task
+
+_HIDDEN = "-1"  # what GLUE's test sets write where a label is kept secret
+
+
+def read_examples(
+    source: Any,
+    task: Task,
+    columns: Mapping[str, str] | None = None,
+    labelled: bool | None = None,
+    where: str = "",
+) -> list[Example]:
+    """Reads rows as examples of a task.
+
+    Args:
+        source: a path (.jsonl .csv .tsv .parquet .txt, each also .gz), a Dataset, a DataFrame, or a list of dicts, of
+            tuples (a label may come last), of texts (tasks of one input) or of Examples.
+        task: whose inputs and labels are looked for; other columns are ignored.
+        columns: column by input name, or by ``label`` and ``group``.
+        labelled: True where every row needs a label, False where labels are left unread, None to take what is there.
+        where: what messages call a source that isn't a file.
+
+    Raises:
+        DataError: a source that cannot be read, a column that is missing, a label that is missing or unknown, or a
+            value that is no text; names the file, the row and the field.
+    """
+    if isinstance(source, str | Path):
+        table = table_in(Path(source))
+    elif isinstance(source, Sequence) and source and all(isinstance(row, Example) for row in source):
+        return prepared(task.prepare, _checked(source, task, labelled, where or "list"))
+    else:
+        table = table_of(source, where)
+    match = match_columns(table, task, columns or {}, labelled)
+    texts = {name: _texts(table, column) for name, column in match.inputs.items()}
+    labels = _labels(table, task, match.label, bool(labelled))
+    groups = _groups(table, match.group)
+    rows = range(table.size)
+    return prepared(
+        task.prepare, [Example({name: texts[name][row] for name in texts}, labels[row], groups[row]) for row in rows]
+    )
+
+
+def _checked(rows: Sequence[Example], task: Task, labelled: bool | None, name: str) -> list[Example]:
+    found = []
+    for at, row in enumerate(rows):
+        lacking = next((field for field in task.inputs if field not in row.fields), None)
+        if lacking is not None:
+            raise DataError(f"{name}[{at}] has no field '{lacking}'. Fields found: {', '.join(row.fields) or 'none'}.")
+        label = None if labelled is False else _label(row.label, task, f"{name}[{at}]", bool(labelled))
+        found.append(row if label == row.label else replace(row, label=label))
+    return found
+
+
+# values
+
+
+def _texts(table: Table, column: str) -> list[Value]:
+    return [_value(value, table.place(row), column) for row, value in enumerate(table.fetch(column))]
+
+
+def _value(value: Any, place: str, column: str) -> Value:
+    value = _plain(value)
+    if isinstance(value, str):
+        return _whole(value, place, column)
+    if value is None:
+        raise DataError(f"{place}: no value for '{column}'. Write a text; an empty one will do.")
+    if isinstance(value, bool | int | float):
+        return str(value)
+    if isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
+        return tuple(_whole(item, place, column) for item in value)
+    raise DataError(f"{place}: '{column}' is a {type(value).__name__}. Write a text, or a list of texts.")
+
+
+def _whole(text: str, place: str, column: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        half = f"\\u{ord(text[error.start]):04x}"
+        raise DataError(
+            f"{place}: '{column}' holds half a character ({half}). Write it whole or leave it out."
+        ) from None
+    return text
+
+
+def _plain(value: Any) -> Any:
+    """A value without NumPy; None where it is missing."""
+    value = value.tolist() if hasattr(value, "tolist") else value
+    return None if isinstance(value, float) and value != value else value
+
+
+def _groups(table: Table, column: str | None) -> list[str | None]:
+    if column is None:
+        return [None] * table.size
+    return [None if value is None else str(value) for value in map(_plain, table.fetch(column))]
+
+
+# labels
+
+
+def _labels(table: Table, task: Task, column: str | None, needed: bool) -> list[str | None]:
+    if column is None:
+        return [None] * table.size
+    names, found = _class_names(table, task, column), []
+    known: dict[tuple[type, str], str] = {}
+    for row, value in enumerate(map(_plain, table.fetch(column))):
+        value = names.get(value, value) if names else value
+        key = (type(value), str(value))
+        label = known.get(key) or _label(value, task, table.place(row), needed)
+        if label is not None:
+            known[key] = label
+        found.append(label)
+    return found
+
+
+def _class_names(table: Table, task: Task, column: str) -> dict[Any, str]:
+    # a Dataset says what its ids are called; where the task knows those names, its order of ids need not agree
+    names, known = table.classes.get(column, ()), {value.casefold() for value in task.values}
+    if not all(name.casefold() in known for name in names):
+        return {}
+    return {at: task.label_of(name) for at, name in enumerate(names)}
+
+
+def _label(value: Any, task: Task, place: str, needed: bool) -> str | None:
+    if isinstance(value, list | tuple | dict):
+        raise DataError(f"{place}: several labels in one row ({value}) are not supported. Write one label a row.")
+    text = "" if value is None else str(value).strip()
+    if not text or (text == _HIDDEN and _HIDDEN not in task.values and task.range is None):
+        if needed:
+            choice = f"one of {', '.join(task.labels)}" if task.labels and task.range is None else "one"
+            raise DataError(f"{place}: no label, and labels are needed here. Write {choice}.")
+        return None
+    try:
+        return task.label_of(value)
+    except DataError as error:
+        raise DataError(f"{place}: {error}") from None
+
+
+# splits
+
+
+@dataclass(frozen=True)
+class Splits:
+    """All rows of a task; ``unlabeled`` and ``dev`` are None where there are none of their own."""
+
+    train: list[Example]
+    test: list[Example]
+    unlabeled: list[Example] | None = None
+    dev: list[Example] | None = None
+
+
+def read_splits(
+    task: Task,
+    folder: str | Path | None = None,
+    train: Any = None,
+    unlabeled: Any = None,
+    test: Any = None,
+    columns: Mapping[str, str] | None = None,
+) -> Splits:
+    """All rows of a task.
+
+    Args:
+        task: what is asked.
+        folder: holds ``<task>/{train,test,unlabeled,dev}.{jsonl,csv,tsv,parquet}``; a split that isn't there is empty.
+        train: labelled rows, in place of the folder's; any source that ``read_examples`` takes, as the next two.
+        unlabeled: rows whose labels, if any, are left unread.
+        test: labelled rows.
+        columns: column by input name, for all of them.
+
+    Without a folder, ``train`` and ``test`` the rows come from the task's data set on the hub.
+
+    Raises:
+        DataError: as ``read_examples``; or there is neither a source nor a data set.
+    """
+    given = {"train": train, "test": test, "unlabeled": unlabeled}
+    sources = (_in_folder(Path(folder), task) if folder is not None else {}) | {
+        split: source for split, source in given.items() if source is not None
+    }
+
+    def read(split: str) -> list[Example] | None:
+        if split not in sources:
+            return None
+        return read_examples(sources[split], task, columns, labelled=split != "unlabeled", where=split)
+
+    if folder is None and train is None and test is None:
+        hub = _hub_splits(task, columns)
+        return hub if unlabeled is None else replace(hub, unlabeled=read("unlabeled"))
+    return Splits(read("train") or [], read("test") or [], read("unlabeled"), read("dev"))
+
+
+def _in_folder(folder: Path, task: Task) -> dict[str, Path]:
+    home = folder / task.name
+    if not home.is_dir():
+        others = sorted(other.name for other in folder.iterdir() if other.is_dir()) if folder.is_dir() else []
+        there = f"{did_you_mean(task.name, others)} Found: {', '.join(others) or 'no folder'}."
+        write = f"Write --data DIR where DIR/{task.name}/ holds train.jsonl, test.jsonl (or csv, tsv, parquet)."
+        raise DataError(f"no folder {home}.{there} {write}")
+    found = {split: _one_file(home, split) for split in ("train", "test", "unlabeled", "dev")}
+    if not (found["train"] or found["test"]):
+        raise DataError(
+            f"{home} holds neither train nor test rows. Write {home / 'train.jsonl'} (or csv, tsv, parquet)."
+        )
+    return {split: path for split, path in found.items() if path is not None}
+
+
+def _one_file(home: Path, split: str) -> Path | None:
+    names = [f"{split}{kind}{gz}" for kind in KINDS for gz in ("", ".gz")]
+    found = [home / name for name in names if (home / name).is_file()]
+    if len(found) > 1:
+        raise DataError(f"{home} holds {' and '.join(path.name for path in found)}. Leave one of them.")
+    return found[0] if found else None
+
+
+def _hub_splits(task: Task, columns: Mapping[str, str] | None) -> Splits:
+    named = task.dataset or {}
+
+    def read(split: str) -> list[Example] | None:
+        return read_hub(task, split, columns, labelled=split != "unlabeled") if split in named else None
+
+    train, test = (read_hub(task, split, columns, labelled=True) for split in ("train", "test"))
+    return Splits(train, test, read("unlabeled"), read("dev"))
+
+
+def read_hub(
+    task: Task, split: str, columns: Mapping[str, str] | None = None, labelled: bool | None = None
+) -> list[Example]:
+    """One split of the task's data set on the hub (or in the cache that the hub's library keeps).
+
+    Args:
+        task: its ``dataset`` says where: ``{path, name, revision, train, test, unlabeled, dev}``.
+        split: ``train``, ``test``, ``unlabeled`` or ``dev``; the task may say what it is called there.
+        columns: as in ``read_examples``.
+        labelled: as in ``read_examples``.
+
+    Raises:
+        DataError: the task names no data set, or it cannot be had.
+    """
+    where = task.dataset or {}
+    if "path" not in where:
+        raise DataError(
+            f"'{task.name}' names no data set on the hub. Write --data DIR, or --train FILE and --test FILE."
+        )
+    from datasets import load_dataset
+
+    name, there = where.get("name"), where.get(split, split)
+    called = f"{where['path']}{f' ({name})' if name else ''}, split {there}"
+    try:
+        data = load_dataset(where["path"], name, split=there, revision=where.get("revision"))
+    except Exception as error:  # that library raises what its many back ends raise
+        reason = " ".join(str(error).split())
+        raise DataError(
+            f"{called}: the data set cannot be had: {reason}. Write --data DIR, or --train and --test."
+        ) from error
+    return read_examples(data, task, columns, labelled, where=called)

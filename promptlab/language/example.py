@@ -1,0 +1,39 @@
+"""One thing to read: named fields, perhaps with the label that is right for it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from promptlab.errors import DataError, did_you_mean
+
+Value = str | tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Example:
+    """Named fields with a label.
+
+    Args:
+        fields: text by input name; a tuple of texts for a list field (the candidates of a row).
+        label: one of the task's labels; None where it is not known.
+        group: rows of one group are drawn together.
+    """
+
+    fields: Mapping[str, Value]
+    label: str | None = None
+    group: str | None = None
+
+    def text(self, name: str) -> str:
+        """The text of a field; the items of a list field joined by commas.
+
+        Raises:
+            DataError: the example has no such field.
+        """
+        if name not in self.fields:
+            known = ", ".join(self.fields) or "none"
+            raise DataError(f"an example has no field '{name}'; its fields: {known}.{did_you_mean(name, self.fields)}")
+        value = self.fields[name]
+        return value if isinstance(value, str) else ", ".join(value)
+
+    def unlabelled(self) -> "Example":
+        """The same example without its label."""
+        return replace(self, label=None)

@@ -1,0 +1,278 @@
+"""A task: what is asked of an example, and every pattern and verbalizer to ask it with."""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import yaml
+
+from promptlab.errors import DataError, Fault, PatternError, did_you_mean
+from promptlab.language.pattern import Pattern, pattern_faults
+from promptlab.language.verbalizer import Verbalizer, word_faults
+
+_WHOLE = re.compile(r"[+-]?\d+")
+_PLAIN = re.compile(r"\w[\w-]*")
+_CHOICES = ("all", "first", "each")
+
+
+@dataclass(frozen=True)
+class PVP:
+    """A pattern with a verbalizer: one question and the words that answer it."""
+
+    pattern: Pattern
+    verbalizer: Verbalizer
+    name: str = ""  # the pattern's, or "pattern/verbalizer" where the pattern has several
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", self.name or self.pattern.name)
+
+
+@dataclass(frozen=True)
+class Range:
+    """Labels that are numbers from ``low`` to ``high`` (regression); label words stand for its two ends."""
+
+    low: float
+    high: float
+
+    def read(self, value: str) -> str:
+        """The value, checked.
+
+        Raises:
+            DataError: no number, or one outside the range.
+        """
+        try:
+            inside = self.low <= float(value) <= self.high
+        except ValueError:
+            inside = False
+        if not inside:
+            raise DataError(f"label '{value}' is no number from {self.low:g} to {self.high:g}.")
+        return value
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What is asked.
+
+    Args:
+        name: names the file and the results.
+        inputs: the data's column of each input, by the name that patterns use.
+        labels: in the order of the data's ids; ``low`` and ``high`` under a ``range``; empty where rows bring their
+            own candidates or a text is generated.
+        pvps: every pattern with every verbalizer it is to be used with; the first is what single models use.
+        about: one question in plain words.
+        instruction: stands before demonstrations; ``about`` where it is left out.
+        values: label of each value that the data may hold, the names themselves included (ids are not).
+        metrics: the first is a run's score.
+        dataset: where the hub has it (``path``, ``name``, splits, ``columns``).
+        prepare: a registered step that examples go through first.
+        group: the column by which rows are drawn together.
+        candidates: the list field that holds a row's candidate answers.
+        range: given for regression.
+    """
+
+    name: str
+    inputs: Mapping[str, str]
+    labels: tuple[str, ...]
+    pvps: tuple[PVP, ...]
+    about: str = ""
+    instruction: str = ""
+    values: Mapping[str, str] = field(default_factory=dict)
+    metrics: tuple[str, ...] = ("accuracy",)
+    dataset: Mapping[str, Any] | None = None
+    prepare: str | None = None
+    group: str | None = None
+    candidates: str | None = None
+    range: Range | None = None
+
+    def __post_init__(self) -> None:
+        names = {label: label for label in self.labels if self.range is None}
+        object.__setattr__(self, "values", names | dict(self.values))
+        object.__setattr__(self, "instruction", self.instruction or self.about)
+
+    @property
+    def generates(self) -> bool:
+        """Whether its patterns ask for a text and not for a label."""
+        return self.pvps[0].pattern.generates
+
+    def label_of(self, value: object) -> str:
+        """The label that a value of the data stands for: a name, a key of the mapping, an id, a name in other case.
+
+        Ids count from 0 in the order of ``labels``; they are not read where a name or a key is itself a number.
+
+        Raises:
+            DataError: the value stands for no label.
+        """
+        text = _as_text(value)
+        if self.range is not None:
+            return self.range.read(text)
+        if text in self.values or not self.labels:
+            return self.values.get(text, text)
+        numbered = any(_WHOLE.fullmatch(known) for known in self.values)
+        if not numbered and text.isdecimal() and int(text) < len(self.labels):
+            return self.labels[int(text)]
+        same = {label for known, label in self.values.items() if known.casefold() == text.casefold()}
+        if len(same) == 1:
+            return same.pop()
+        ids = "" if numbered else f" (or their ids, 0 to {len(self.labels) - 1})"
+        near = did_you_mean(text, self.values)
+        raise DataError(f"label '{text}' is none of the labels of '{self.name}': {', '.join(self.values)}{ids}.{near}")
+
+    def pvp(self, name: str) -> PVP:
+        """The pair of that name.
+
+        Raises:
+            PatternError: no such pair, or a pattern that has several.
+        """
+        found = self._named(name)
+        if len(found) > 1:
+            raise PatternError(f"pattern '{name}' of '{self.name}' has several verbalizers. Write {_either(found)}.")
+        return found[0]
+
+    def select(self, which: str = "all") -> tuple[PVP, ...]:
+        """Pairs by text: ``all``, ``first``, or names joined by ``+`` (a pattern's name stands for all its pairs).
+
+        Raises:
+            PatternError: no such pair.
+        """
+        if which == "all":
+            return self.pvps
+        if which == "first":
+            return self.pvps[:1]
+        chosen = [pvp for name in which.split("+") for pvp in self._named(name.strip())]
+        return tuple({pvp.name: pvp for pvp in chosen}.values())
+
+    def _named(self, name: str) -> list[PVP]:
+        found = [pvp for pvp in self.pvps if name in (pvp.name, pvp.pattern.name)]
+        if not found:
+            names = [pvp.name for pvp in self.pvps]
+            near = did_you_mean(name, names)
+            raise PatternError(f"no pattern '{name}' in '{self.name}'.{near} Known: {', '.join(names)}.")
+        return found
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of all that the task says, whatever its file's layout; part of a run's identity."""
+        return hashlib.sha256(json.dumps(self.content(), ensure_ascii=False).encode()).hexdigest()
+
+    def content(self) -> dict[str, Any]:
+        """The task as a pattern file's keys and values, texts only."""
+        whole = {
+            "task": self.name,
+            "about": self.about,
+            "instruction": self.instruction if self.instruction != self.about else "",
+            "dataset": _plain(self.dataset),
+            "prepare": self.prepare,
+            "group": self.group,
+            "candidates": self.candidates,
+            "inputs": dict(self.inputs),
+            "labels": self._written_labels(),
+            "metric": list(self.metrics),
+            "verbalizers": self._written_verbalizers(),
+            "patterns": self._written_patterns(),
+        }
+        return {key: value for key, value in whole.items() if value}
+
+    def to_yaml(self) -> str:
+        """The task as a pattern file, which reads back as an equal task."""
+        return yaml.safe_dump(self.content(), sort_keys=False, allow_unicode=True, width=1000)
+
+    def _written_labels(self) -> Any:
+        if self.range is not None:
+            return {"range": [str(self.range.low), str(self.range.high)]}
+        return dict(self.values) if len(self.values) > len(self.labels) else list(self.labels)
+
+    def _written_verbalizers(self) -> dict[str, Any]:
+        listed = {pvp.verbalizer.name: pvp.verbalizer.words for pvp in self.pvps if pvp.verbalizer.words}
+        return {name: {label: _one_or_list(each) for label, each in words.items()} for name, words in listed.items()}
+
+    def _written_patterns(self) -> dict[str, Any]:
+        written: dict[str, Any] = {}
+        for pvp in self.pvps:
+            pattern = pvp.pattern
+            entry = written.setdefault(pattern.name, {"pattern": pattern.source, "verbalizer": []})
+            entry["verbalizer"].append(pvp.verbalizer.name)
+            if pattern.when:
+                entry["when"] = dict(pattern.when)
+            if not pvp.verbalizer.words:
+                entry.pop("verbalizer")
+        return written
+
+    @classmethod
+    def from_parts(
+        cls,
+        patterns: Sequence[str] | Mapping[str, str],
+        verbalizer: Mapping[str, str | Sequence[str]],
+        labels: Sequence[str] | None = None,
+        about: str = "",
+        name: str = "custom",
+    ) -> "Task":
+        """A task without a file; its inputs are the fields that the patterns use, read from columns of the same name.
+
+        Args:
+            patterns: pattern texts, named ``p1``, ``p2``, ... in order, or texts by name.
+            verbalizer: a word or several for each label.
+            labels: the labels in the order of the data's ids; by default the verbalizer's order.
+            about: one question in plain words.
+            name: names the task in results.
+
+        Raises:
+            PatternError: holds every fault of the patterns and of the verbalizer.
+        """
+        texts = [patterns] if isinstance(patterns, str) else patterns
+        named = dict(texts) if isinstance(texts, Mapping) else {f"p{i}": text for i, text in enumerate(texts, start=1)}
+        words = {str(label): (each,) if isinstance(each, str) else tuple(each) for label, each in verbalizer.items()}
+        order = tuple(words) if labels is None else tuple(map(str, labels))
+        _refuse_faulty(name, named, words, order)
+        parsed = [Pattern.parse(each, source) for each, source in named.items()]
+        spoken = Verbalizer("default", {label: words[label] for label in order})
+        inputs = dict.fromkeys(used for pattern in parsed for used in pattern.fields) | dict.fromkeys(spoken.fields)
+        pvps = tuple(PVP(pattern, spoken) for pattern in parsed)
+        return cls(name=name, about=about, inputs={each: each for each in inputs}, labels=order, pvps=pvps)
+
+
+def name_faults(name: str) -> list[str]:
+    """What is wrong with the name of a task, pattern or verbalizer, in words."""
+    if name in _CHOICES:
+        return [f"'{name}' chooses among patterns (patterns={name}). Choose another name."]
+    if not _PLAIN.fullmatch(name):
+        return [f"'{name}' is not a plain name. Write letters, digits, - and _ only."]
+    return []
+
+
+def _refuse_faulty(
+    name: str, patterns: Mapping[str, str], words: Mapping[str, Sequence[str]], labels: Sequence[str]
+) -> None:
+    faults = name_faults(name)
+    if not patterns:
+        faults.append("there is no pattern. Write at least one, such as '{text} It was {mask}.'.")
+    if len(labels) < 2:
+        faults.append("there are fewer than two labels. Give the verbalizer a word for each of two labels or more.")
+    for each, source in patterns.items():
+        faults += [f"pattern '{each}': {fault}" for fault in name_faults(each)]
+        faults += [f"pattern '{each}': '{source}': {fault}" for fault in pattern_faults(source, None)]
+    faults += [f"the verbalizer {fault}" for _, fault in word_faults(words, labels)]
+    if faults:
+        raise PatternError([Fault(f"task '{name}'", None, fault) for fault in faults])
+
+
+def _either(pvps: Sequence[PVP]) -> str:
+    return " or ".join(pvp.name for pvp in pvps)
+
+
+def _one_or_list(words: tuple[str, ...]) -> Any:
+    return words[0] if len(words) == 1 else list(words)
+
+
+def _plain(value: Any) -> Any:
+    return {key: _plain(each) for key, each in value.items()} if isinstance(value, Mapping) else value
+
+
+def _as_text(value: object) -> str:
+    # a table with empty cells turns whole numbers into floats
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return str(value).strip()

@@ -1,0 +1,1 @@
+"""How the examples are used: one file a paper."""

@@ -1,0 +1,56 @@
+"""Fine-tuning: a new classification head on the bare text (Devlin et al. 2019, arXiv:1810.04805, section 3.2).
+
+    read the text (two texts as a pair), pool one vector
+    a fresh head turns it into label scores
+    train head and tuning together:  cross-entropy
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+from promptlab.backbone.backbone import Backbone
+from promptlab.backbone.encode import Encoder
+from promptlab.backbone.heads import default_pool
+from promptlab.methods.members import defaults, grouped, head_member
+from promptlab.methods.method import Job, Predictor
+from promptlab.methods.predict import Model
+from promptlab.training.loop import train
+from promptlab.training.member import Recipe
+from promptlab.tuning.tuning import Tuning
+
+
+@dataclass(frozen=True)
+class Finetune:
+    """Trains a head on the bare text.
+
+    Args:
+        steps: updates; None follows the number of labelled rows.
+        batch: rows a step.
+        head_lr: step size of the new head.
+        pool: ``cls``, ``mean`` or ``last``; None is the backbone's own way.
+        budget: padded tokens of a stack's step; None takes the device's.
+    """
+
+    needs_labels: ClassVar[bool] = True
+    needs_backbone: ClassVar[bool] = True
+    learns: ClassVar[bool] = True
+    steps: int | None = None
+    batch: int = 16
+    head_lr: float | None = 1e-3
+    pool: str | None = None
+    budget: int | None = None
+
+    def fit(self, backbone: Backbone, tuning: Tuning, jobs: Iterable[Job]) -> Iterator[tuple[Job, Predictor]]:
+        """Trains the members of all jobs, side by side where the tuning allows."""
+        encoder, pool = Encoder(backbone), self.pool or default_pool(backbone)
+        for alike in grouped(jobs):
+            members = [head_member(job, "finetune") for job in alike]
+            recipe = Recipe(
+                steps=self.steps or defaults(alike[0]).head_steps, batch=self.batch, head_lr=self.head_lr, pool=pool,
+                budget=self.budget,
+            )  # fmt: skip
+            trained = train(backbone, tuning, members, recipe, encoder, f"finetune {alike[0].task.name}")
+            for job, done in zip(alike, trained, strict=True):
+                facts = {**done.facts, "examples_seen": done.facts["seen"], "notes": []}
+                yield job, Model(job.task, backbone, encoder, None, tuning, done.state, pool=pool, facts=facts)

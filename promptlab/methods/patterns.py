@@ -1,0 +1,36 @@
+"""Which patterns a method asks: by name, the first, or all that the backbone can use."""
+
+from collections.abc import Sequence
+
+from promptlab.backbone.backbone import Backbone
+from promptlab.errors import BackboneError
+from promptlab.language.task import PVP, Task
+
+
+def usable(task: Task, backbone: Backbone, choice: str) -> tuple[Sequence[PVP], list[str]]:
+    """Patterns to ask, and the notes a row should carry.
+
+    Args:
+        task: whose patterns.
+        backbone: a causal one can only use patterns without a field after the mask.
+        choice: ``first``, ``all``, or names joined by ``+``.
+
+    Raises:
+        BackboneError: none is usable, or one that was asked for by name is not.
+    """
+    if backbone.kind != "causal":
+        return task.select(choice), []
+    chosen = task.select("all" if choice == "first" else choice)
+    good = [pvp for pvp in chosen if pvp.pattern.mask_last]
+    skipped = [pvp.name for pvp in chosen if not pvp.pattern.mask_last]
+    if not good or (skipped and choice not in ("first", "all")):
+        raise BackboneError(
+            f"{task.name}: a causal backbone reads only what stands before the mask, so {_and(skipped)} cannot be used. "
+            "Write a pattern whose {mask} comes after every field."
+        )
+    notes = [f"skipped {_and(skipped)}: a field after the mask"] if skipped else []
+    return (good[:1] if choice == "first" else good), notes
+
+
+def _and(names: Sequence[str]) -> str:
+    return ", ".join(f"'{name}'" for name in names) or "no pattern"

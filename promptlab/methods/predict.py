@@ -1,0 +1,222 @@
+"""Predictors over a backbone: one model (a cloze or a head), several together, and one that only remembers.
+
+    model        the backbone as one member has it: label words at the mask, or a head on the bare text
+    ensemble     sum over members of weight x scores / sum of weights        (PET, eq. 4)
+    remembered   scores of the queries, taken while a model lived
+"""
+
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.func import functional_call
+
+from promptlab.backbone.backbone import Backbone
+from promptlab.backbone.encode import Encoder
+from promptlab.backbone.heads import head_for
+from promptlab.backbone.score import Scores, pooled, score
+from promptlab.backbone.words import label_words
+from promptlab.errors import SettingError
+from promptlab.language.example import Example
+from promptlab.language.task import PVP, Task
+from promptlab.methods.method import Predictor, Saved
+from promptlab.registry import TUNINGS
+from promptlab.tuning.tuning import Tuning
+
+
+@dataclass
+class Model:
+    """The backbone as one member has it.
+
+    Args:
+        task: what is asked.
+        backbone: masked or causal.
+        encoder: shared, so that texts are tokenised once.
+        pvp: pattern and label words; None reads the bare text through a head.
+        tuning: how ``state`` enters the backbone; None where nothing was learnt.
+        state: learnt tensors by name; ``head.*`` belong to the head.
+        bias: subtracted from the label scores (calibration), ``(labels,)``.
+        pool: what the head reads.
+    """
+
+    task: Task
+    backbone: Backbone
+    encoder: Encoder
+    pvp: PVP | None = None
+    tuning: Tuning | None = None
+    state: Mapping[str, Tensor] = field(default_factory=dict)
+    bias: np.ndarray | None = None
+    pool: str = "cls"
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        inside = {name: one for name, one in self.state.items() if not name.startswith("head.")}
+        self.facts.setdefault("stored_parameters", sum(one.numel() for one in inside.values()))
+        self.facts.setdefault("head_parameters", sum(one.numel() for one in self.state.values()) - self.facts["stored_parameters"])
+
+    def scores(self, examples: Sequence[Example]) -> np.ndarray:
+        """Label scores, ``(examples, labels)``: log-probabilities of label words, or a head's logits."""
+        inside = {name: one for name, one in self.state.items() if not name.startswith("head.")}
+        with self.tuning.applied(self.backbone, inside) if self.tuning else nullcontext():
+            found = self._cloze(examples).labels if self.pvp else self._head(examples)
+        return found if self.bias is None else found - self.bias
+
+    def read(self, examples: Sequence[Example]) -> Scores:
+        """Label scores and the mass on label words, uncalibrated (cloze only)."""
+        with self.tuning.applied(self.backbone, self.state) if self.tuning else nullcontext():
+            return self._cloze(examples)
+
+    def keep(self) -> "Model":
+        """The same with its tensors copied to the CPU."""
+        return replace(self, state={name: one.detach().to("cpu", copy=True) for name, one in self.state.items()})
+
+    def saved(self) -> Saved:
+        """Its settings and tensors."""
+        config = {
+            "tuning": self.tuning and {"name": self.tuning.name, "settings": asdict(self.tuning)},  # type: ignore[call-overload]
+            "pvp": self.pvp and self.pvp.name,
+            "pool": self.pool,
+            "facts": {key: value for key, value in self.facts.items() if key.endswith("parameters")},
+        }
+        tensors = {name: one.detach().float().cpu().numpy() for name, one in self.state.items()}
+        if self.bias is not None:
+            tensors["bias"] = self.bias
+        return Saved("model", config, tensors)
+
+    def _cloze(self, examples: Sequence[Example]) -> Scores:
+        assert self.pvp is not None
+        words = label_words(self.backbone, self.pvp)
+        encoded = self.encoder.cloze(self.pvp.pattern, examples, words.pieces)
+        found = score(self.backbone, encoded, words.ids)
+        self.facts["cut"] = float(np.mean(encoded.cut)) if len(examples) else 0.0
+        self.facts["mass"] = float(found.mass.mean()) if len(examples) else 0.0
+        return found
+
+    def _head(self, examples: Sequence[Example]) -> np.ndarray:
+        encoded = self.encoder.plain(examples, tuple(self.task.inputs))
+        self.facts["cut"] = float(np.mean(encoded.cut)) if len(examples) else 0.0
+        head = self._restored_head()
+        return pooled(self.backbone, encoded, self.pool, lambda vectors: head(vectors.to(head.dtype)))
+
+    def _restored_head(self) -> "_Ready":
+        dtype = torch.promote_types(self.backbone.dtype, torch.float32)
+        shape = head_for(self.backbone, len(self.task.labels), self.pool)
+        module = shape.draw(torch.Generator().manual_seed(0), dtype).to(self.backbone.device)
+        learnt = {name.removeprefix("head."): one for name, one in self.state.items() if name.startswith("head.")}
+        return _Ready(module, {name: learnt.get(name, one).to(one) for name, one in module.named_parameters()}, dtype)
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """A head with its learnt tensors."""
+
+    module: torch.nn.Module
+    parameters: Mapping[str, Tensor]
+    dtype: torch.dtype
+
+    def __call__(self, vectors: Tensor) -> Tensor:
+        scores: Tensor = functional_call(self.module, dict(self.parameters), (vectors,))
+        return scores
+
+
+@dataclass
+class Ensemble:
+    """Members together.
+
+    Args:
+        members: predictors of one task.
+        weights: one a member, ``(members,)``.
+    """
+
+    members: Sequence[Predictor]
+    weights: np.ndarray
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.task = self.members[0].task
+        for name in ("stored_parameters", "head_parameters"):
+            self.facts.setdefault(name, sum(member.facts.get(name, 0) for member in self.members))
+
+    def scores(self, examples: Sequence[Example]) -> np.ndarray:
+        """Weighted mean of the members' scores, ``(examples, labels)``."""
+        each = [member.scores(examples) for member in self.members]
+        for name in ("mass", "cut"):
+            found = [member.facts[name] for member in self.members if name in member.facts]
+            self.facts.update({name: float(np.mean(found))} if found else {})
+        return merge(each, self.weights)
+
+    def keep(self) -> "Ensemble":
+        """The same with every member kept."""
+        return replace(self, members=[member.keep() for member in self.members])
+
+    def saved(self) -> Saved:
+        """Every member's settings and tensors, numbered."""
+        parts = [member.saved() for member in self.members]
+        config = {"members": [{"kind": part.kind, "config": part.config} for part in parts]}
+        tensors = {f"{i}.{name}": one for i, part in enumerate(parts) for name, one in part.tensors.items()}
+        return Saved("ensemble", config, {**tensors, "weights": np.asarray(self.weights, dtype=np.float64)})
+
+
+@dataclass
+class Remembered:
+    """Scores of known rows, taken while their model lived."""
+
+    task: Task
+    examples: Sequence[Example]
+    known: np.ndarray
+    facts: dict[str, Any]
+
+    def scores(self, examples: Sequence[Example]) -> np.ndarray:
+        """The remembered scores, ``(examples, labels)``.
+
+        Raises:
+            SettingError: other rows than those it was given.
+        """
+        if list(examples) != list(self.examples):
+            raise SettingError("this predictor knows only its job's queries. Fit without queries to keep the models.")
+        return self.known
+
+    def keep(self) -> "Remembered":
+        """Itself."""
+        return self
+
+    def saved(self) -> Saved:
+        """Never: its model is gone.
+
+        Raises:
+            SettingError: always.
+        """
+        raise SettingError("this predictor's models are gone. Fit without queries to keep and save them.")
+
+
+def merge(scores: Sequence[np.ndarray], weights: np.ndarray) -> np.ndarray:
+    """``sum_p w_p s_p / sum_p w_p`` over members' scores ``(examples, labels)`` (PET, eq. 4)."""
+    return np.tensordot(np.asarray(weights) / np.sum(weights), np.stack(scores), axes=1)
+
+
+def restore_model(task: Task, backbone: Backbone, config: dict[str, Any], tensors: dict[str, np.ndarray]) -> Model:
+    """The model that was saved."""
+    written = config["tuning"]
+    tuning = TUNINGS.build(written["name"], written["settings"]) if written else None
+    state = {name: torch.from_numpy(np.array(one)) for name, one in tensors.items() if name != "bias"}
+    pvp = task.pvp(config["pvp"]) if config["pvp"] else None
+    return Model(
+        task, backbone, Encoder(backbone), pvp, tuning, state, tensors.get("bias"), config["pool"], dict(config["facts"])
+    )
+
+
+def restore_ensemble(
+    task: Task, backbone: Backbone, config: dict[str, Any], tensors: dict[str, np.ndarray]
+) -> Ensemble:
+    """The ensemble that was saved."""
+    from promptlab.methods.method import restore
+
+    members = []
+    for i, part in enumerate(config["members"]):
+        own = {name.removeprefix(f"{i}."): one for name, one in tensors.items() if name.startswith(f"{i}.")}
+        members.append(restore(task, backbone, Saved(part["kind"], part["config"], own)))
+    return Ensemble(members, tensors["weights"])

@@ -1,0 +1,66 @@
+"""One model trained through its pattern (PET's single PVP; LM-BFF, Gao et al. 2021, arXiv:2012.15723).
+
+    fill the pattern with each labelled text
+    train so that the label's word wins at the mask:  cross-entropy of softmax over label scores
+    optionally beside it, masked words of unlabelled text in the same pattern:  L = (1 - a) CE + a MLM
+    answer the label with the highest score; several patterns: one model each, the mean of their scores
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from promptlab.backbone.backbone import Backbone
+from promptlab.backbone.encode import Encoder
+from promptlab.methods.members import cloze_member, defaults, grouped
+from promptlab.methods.method import Job, Predictor
+from promptlab.methods.patterns import usable
+from promptlab.methods.predict import Ensemble, Model
+from promptlab.training.loop import train
+from promptlab.training.member import Recipe
+from promptlab.tuning.tuning import Tuning
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """Trains through one pattern.
+
+    Args:
+        patterns: ``first``, ``all``, or names joined by ``+``.
+        steps: updates; None follows the number of labelled rows.
+        batch: rows a step.
+        mlm: weight a of the auxiliary masked-LM loss (1e-4 in the paper); 0 leaves it out.
+        mlm_batch: unlabelled rows a step for it.
+        budget: padded tokens of a stack's step; None takes the device's.
+    """
+
+    needs_labels: ClassVar[bool] = True
+    needs_backbone: ClassVar[bool] = True
+    learns: ClassVar[bool] = True
+    patterns: str = "first"
+    steps: int | None = None
+    batch: int = 16
+    mlm: float = 0.0
+    mlm_batch: int = 16
+    budget: int | None = None
+
+    def fit(self, backbone: Backbone, tuning: Tuning, jobs: Iterable[Job]) -> Iterator[tuple[Job, Predictor]]:
+        """Trains the members of all jobs, side by side where the tuning allows."""
+        encoder = Encoder(backbone)
+        for alike in grouped(jobs):
+            pvps, notes = usable(alike[0].task, backbone, self.patterns)
+            members = [cloze_member(job, pvp, f"prompt/{pvp.name}") for job in alike for pvp in pvps]
+            recipe = Recipe(
+                steps=self.steps or defaults(alike[0]).steps, batch=self.batch, mlm=self.mlm, mlm_batch=self.mlm_batch,
+                budget=self.budget,
+            )  # fmt: skip
+            trained = train(backbone, tuning, members, recipe, encoder, f"prompt {alike[0].task.name}")
+            for job in alike:
+                models = []
+                for _, done in zip(pvps, trained, strict=False):
+                    model = Model(job.task, backbone, encoder, done.member.pvp, tuning, done.state, facts=dict(done.facts))
+                    models.append(model if len(pvps) == 1 or tuning.stackable else model.keep())
+                facts = {"notes": notes, "stack": models[0].facts["stack"], "examples_seen": models[0].facts["seen"]}
+                yield job, Ensemble(models, np.ones(len(models)), facts)

@@ -1,0 +1,1 @@
+"""How they learn: losses, the optimiser over stacks, the one loop."""

@@ -1,0 +1,225 @@
+"""The one training loop: a stack of members over one backbone.
+
+    split the members into stacks that fit the token budget      (one member each where the backbone itself changes)
+    for each stack:
+        install the learnt tensors, each member drawing from its own generator
+        every step: B rows a member, member-major -> scores -> a loss a member, summed -> gradients
+            a member with a non-finite loss or gradient is frozen and reported
+            clip, then AdamW, both a member at a time
+        yield each member's learnt tensors, then put the backbone back
+
+The sum's gradient by one member's tensors is the gradient of its own loss, so a stack trains every member as alone.
+"""
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from promptlab.backbone.backbone import Backbone
+from promptlab.backbone.batches import pad
+from promptlab.backbone.device import generator, token_budget
+from promptlab.backbone.encode import Encoder
+from promptlab.backbone.heads import default_pool, head_for, pool
+from promptlab.backbone.score import hidden, label_scores, slot_logits
+from promptlab.errors import TrainingError
+from promptlab.progress import track
+from promptlab.training import losses
+from promptlab.training.head import HeadStack
+from promptlab.training.member import Member, Recipe, Rows, Step, join
+from promptlab.training.optim import AdamW, Group, linear
+from promptlab.tuning.tuning import Learnt, Tuning
+
+log = logging.getLogger("promptlab")
+CPU_BUDGET = 1024  # padded tokens a step: on a CPU a stack pays only while the batch is too small to fill the cores
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained member: its learnt tensors, and what happened."""
+
+    member: Member
+    state: dict[str, Tensor]
+    facts: dict[str, Any]
+
+
+def train(
+    backbone: Backbone, tuning: Tuning, members: Sequence[Member], recipe: Recipe, encoder: Encoder, label: str = "train"
+) -> Iterator[Trained]:
+    """Trains all members and yields each, in order.
+
+    Under ``full`` and ``top`` a member's tensors are whole weights: use or drop them before the next is asked for.
+
+    Raises:
+        TrainingError: one member alone does not fit into memory.
+    """
+    rows = [Rows(member, recipe, backbone, encoder) for member in members]
+    budget = recipe.budget or (CPU_BUDGET if backbone.device.type == "cpu" else token_budget(backbone.device))
+    size = stack_size(rows, recipe, budget) if tuning.stackable else 1
+    stacks = -(-len(rows) // size)
+    with track(label, total=stacks * recipe.steps) as advance:
+        while rows:
+            stack, rest = rows[:size], rows[size:]
+            try:
+                done = _train_stack(backbone, tuning, stack, recipe, advance)
+            except torch.OutOfMemoryError as error:
+                if size == 1:
+                    raise TrainingError(f"no memory for one member: {recipe.batch} rows. Write a smaller batch=.") from error
+                size, rows = max(1, size // 2), [Rows(one.member, recipe, backbone, encoder) for one in stack] + rest
+                log.warning("out of memory: the stack restarts with %d members", size)
+                continue
+            rows = rest
+            yield from done
+
+
+def stack_size(rows: Sequence[Rows], recipe: Recipe, budget: int) -> int:
+    """How many members train side by side: a function of the plan and the budget alone."""
+    tokens = max(one.longest for one in rows) * (recipe.batch + (recipe.mlm_batch if recipe.mlm else 0))
+    most = max(1, budget // tokens)
+    return -(-len(rows) // -(-len(rows) // most))  # even stacks rather than a full one and a rest
+
+
+def _train_stack(backbone: Backbone, tuning: Tuning, rows: list[Rows], recipe: Recipe, advance: Any) -> list[Trained]:
+    members = [one.member for one in rows]
+    generators = [generator(f"{member.key}/init") for member in members]
+    cloze = members[0].pvp is not None
+    seed = "/".join(member.key for member in members)
+    with tuning.learn(backbone, cloze, generators) as learnt, _dropping(backbone, tuning.dropout, seed):
+        head = None if cloze else _heads(backbone, members, generators, recipe, tuning)
+        optimiser = _optimiser(backbone, tuning, members, learnt, head, recipe)
+        active, history, frozen = _steps(backbone, rows, recipe, head, optimiser, advance)
+        facts = {"stack": [member.key for member in members]}
+        return [
+            Trained(
+                member,
+                {**learnt.state(i), **(head.state(i) if head else {})},
+                {**facts, "loss": float(history[i]), "frozen_at": frozen[i], "seen": recipe.steps * recipe.batch},
+            )
+            for i, member in enumerate(members)
+        ]
+
+
+def _steps(
+    backbone: Backbone, rows: list[Rows], recipe: Recipe, head: HeadStack | None, optimiser: AdamW, advance: Any
+) -> tuple[Tensor, Tensor, list[int | None]]:
+    active = torch.ones(len(rows), dtype=torch.bool, device=backbone.device)
+    latest, frozen = torch.full((len(rows),), torch.nan), [None] * len(rows)
+    for step in range(recipe.steps):
+        each = step_losses(backbone, rows, [one.next() for one in rows], recipe, head)
+        optimiser.zero_grad()
+        each.sum().backward()
+        norms = optimiser.norms()
+        now = active & each.detach().isfinite() & norms.isfinite()
+        if not bool(now.all()):
+            _report(rows, active & ~now, step, frozen)
+        active = now
+        optimiser.step(linear(step, recipe.steps, recipe.warmup), norms, active, recipe.clip)
+        latest = torch.where(active, each.detach(), latest.to(each)).cpu()
+        advance(1)
+    return active, latest, frozen
+
+
+def step_losses(
+    backbone: Backbone, rows: Sequence[Rows], steps: Sequence[Step], recipe: Recipe, head: HeadStack | None
+) -> Tensor:
+    """Each member's loss on its rows of one step, ``(members,)``."""
+    together = join([step.rows for step in steps])
+    batch = pad(together, range(len(together)), backbone)
+    targets = torch.stack([step.targets for step in steps]).to(backbone.device)  # (members, batch[, labels])
+    if head is not None:
+        how = recipe.pool or default_pool(backbone)
+        scores = head(pool(hidden(backbone, batch), batch.attention, how))
+        return _label_loss(scores, targets, recipe)
+    logits = slot_logits(backbone, batch).unflatten(0, (len(steps), -1))  # (members, batch + masked, slots, vocabulary)
+    asked = logits[:, : recipe.batch].flatten(0, 1)
+    words = _words(rows, backbone).repeat_interleave(recipe.batch, 0)
+    labels = _label_loss(label_scores(asked, words, normalise=words.shape[-1] > 1), targets, recipe)
+    if not steps[0].masked:
+        return labels
+    masked = losses.masked_words(logits[:, recipe.batch :].flatten(0, 1), _masked(steps, logits))
+    return (1 - recipe.mlm) * labels + recipe.mlm * masked.view(len(steps), -1).mean(1)
+
+
+def _label_loss(scores: Tensor, targets: Tensor, recipe: Recipe) -> Tensor:
+    flat = targets.flatten(0, 1)
+    soft = flat.is_floating_point()
+    each = losses.soft(scores, flat.to(scores), recipe.temperature) if soft else losses.hard(scores, flat)
+    return each.view(len(targets), -1).mean(1)
+
+
+def _words(rows: Sequence[Rows], backbone: Backbone) -> Tensor:
+    each = [torch.as_tensor(one.words) for one in rows]
+    labels, words, pieces = (max(one.shape[axis] for one in each) for axis in range(3))
+    whole = torch.full((len(each), labels, words, pieces), -1)
+    for i, one in enumerate(each):
+        whole[i, : one.shape[0], : one.shape[1], : one.shape[2]] = one
+    return whole.to(backbone.device)
+
+
+def _masked(steps: Sequence[Step], logits: Tensor) -> Tensor:
+    rows = [row + [-100] * (logits.shape[2] - len(row)) for step in steps for row in step.masked]
+    return torch.tensor(rows, device=logits.device)
+
+
+def _heads(
+    backbone: Backbone, members: Sequence[Member], generators: list[torch.Generator], recipe: Recipe, tuning: Tuning
+) -> HeadStack:
+    shape = head_for(backbone, members[0].labels, recipe.pool or default_pool(backbone))
+    stack = HeadStack(shape, generators, tuning.pooler, like=next(backbone.model.parameters()))
+    stack.module.train(tuning.dropout > 0)
+    return stack
+
+
+def _optimiser(
+    backbone: Backbone, tuning: Tuning, members: Sequence[Member], learnt: Learnt, head: HeadStack | None, recipe: Recipe
+) -> AdamW:
+    rate = tuning.rate(backbone, cloze=head is None)
+    lr = torch.tensor([rate if member.lr is None else member.lr for member in members], dtype=torch.float64)
+    decay = torch.tensor(
+        [tuning.weight_decay if member.weight_decay is None else member.weight_decay for member in members],
+        dtype=torch.float64,
+    )
+    groups = _groups(learnt.tensors, learnt.stacked, lr, decay)
+    if head is not None:
+        own = lr if recipe.head_lr is None else torch.full_like(lr, recipe.head_lr)
+        groups += _groups(head.tensors, True, own, decay)
+    return AdamW(groups)
+
+
+def _groups(tensors: dict[str, Tensor], stacked: bool, lr: Tensor, decay: Tensor) -> list[Group]:
+    matrices = [one for one in tensors.values() if one.dim() - stacked >= 2]
+    vectors = [one for one in tensors.values() if one.dim() - stacked < 2]  # biases and norms: no weight decay
+    return [Group(matrices, lr, decay, stacked), Group(vectors, lr, torch.zeros_like(decay), stacked)]
+
+
+@contextmanager
+def _dropping(backbone: Backbone, rate: float, seed: str) -> Iterator[None]:
+    """Dropout on at ``rate`` with one stream for the whole stack, or off and nothing touched."""
+    if not rate:
+        with nullcontext():
+            yield
+        return
+    modules = [module for module in backbone.model.modules() if isinstance(module, torch.nn.Dropout)]
+    own = [module.p for module in modules]
+    devices = [backbone.device] if backbone.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(generator(seed).initial_seed() % 2**63)
+        backbone.model.train()
+        for module in modules:
+            module.p = rate
+        try:
+            yield
+        finally:
+            backbone.model.eval()
+            for module, p in zip(modules, own, strict=True):
+                module.p = p
+
+
+def _report(rows: list[Rows], lost: Tensor, step: int, frozen: list[int | None]) -> None:
+    for i in lost.nonzero().flatten().tolist():
+        frozen[i] = step
+        log.warning("%s became non-finite at step %d and was frozen; the others go on", rows[i].member.key, step)

@@ -1,0 +1,51 @@
+"""What a step minimises, a value a row: ``(rows,)``.
+
+    label words, head   cross-entropy of the label under a softmax over label scores          (PET, eq. 2)
+    soft labels         T^2 KL(q || p_T), q the soft labels, p_T = softmax(scores / T)        (Hinton et al. 2015,
+                        arXiv:1503.02531; PET section 3.3)
+    auxiliary MLM       cross-entropy of masked tokens in unlabelled text in the same pattern  (PET section 3.2)
+                        L = (1 - a) CE + a MLM, a as the paper writes it (1e-4)
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def hard(scores: Tensor, gold: Tensor) -> Tensor:
+    """Cross-entropy over labels.
+
+    Args:
+        scores: ``(rows, labels)``; minus infinity where a mixed stack has no such label.
+        gold: label numbers, ``(rows,)``.
+    """
+    return functional.cross_entropy(scores, gold, reduction="none")
+
+
+def soft(scores: Tensor, target: Tensor, temperature: float) -> Tensor:
+    """``T^2 KL(target || softmax(scores / T))``.
+
+    Args:
+        scores: ``(rows, labels)``.
+        target: soft labels, probabilities ``(rows, labels)``, already softened at ``temperature``.
+        temperature: T.
+    """
+    log_p = (scores / temperature).log_softmax(-1)
+    return temperature**2 * functional.kl_div(log_p, target, reduction="none").nan_to_num(0.0).sum(-1)
+
+
+def masked_words(logits: Tensor, targets: Tensor) -> Tensor:
+    """Mean cross-entropy of the masked tokens of each row.
+
+    Args:
+        logits: ``(rows, slots, vocabulary)``.
+        targets: token ids, ``(rows, slots)``, -100 where a slot is padding.
+    """
+    losses = functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=-100, reduction="none")
+    count = (targets != -100).sum(1).clamp_min(1)
+    return losses.view_as(targets).sum(1) / count
+
+
+def soften(scores: Tensor, temperature: float) -> Tensor:
+    """Soft labels ``softmax(scores / T)``, ``(rows, labels)``."""
+    return torch.softmax(scores / temperature, dim=-1)

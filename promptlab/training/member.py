@@ -1,0 +1,141 @@
+"""A member, what a step takes of it, and how it is trained.
+
+A member is one model of an ensemble, one seed of a comparison, one learning rate of a sweep. Members of a stack share
+task, backbone, tuning, kind of head, steps and batch size; rows, pattern, words, seed and rates are their own.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from promptlab.backbone.backbone import Backbone
+from promptlab.backbone.device import generator
+from promptlab.backbone.encode import Encoded, Encoder
+from promptlab.backbone.words import label_words
+from promptlab.language.example import Example
+from promptlab.language.task import PVP
+from promptlab.training.mlm import Masker
+from promptlab.training.stream import Stream
+
+
+@dataclass(frozen=True)
+class Member:
+    """One model to be trained.
+
+    Args:
+        key: names its random streams; members with equal keys and rows are equal.
+        examples: training rows.
+        targets: label numbers ``(rows,)``, or soft labels ``(rows, labels)``.
+        labels: how many labels the task has.
+        inputs: the fields a head reads, in order.
+        pvp: pattern and label words; None trains a classification head on the bare text.
+        unlabelled: text for the auxiliary masked-LM loss.
+        lr: step size, or None for the tuning's.
+        weight_decay: or None for the tuning's.
+    """
+
+    key: str
+    examples: Sequence[Example]
+    targets: np.ndarray
+    labels: int
+    inputs: tuple[str, ...]
+    pvp: PVP | None = None
+    unlabelled: Sequence[Example] = ()
+    lr: float | None = None
+    weight_decay: float | None = None
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How the members of a stack are trained.
+
+    Args:
+        steps: updates.
+        batch: rows a step and member.
+        warmup: share of the steps with a rising learning rate.
+        clip: largest gradient norm of a member.
+        temperature: T of soft labels.
+        mlm: weight a of the auxiliary masked-LM loss; 0 leaves it out.
+        mlm_batch: unlabelled rows a step and member for it.
+        head_lr: step size of a new classification head; None takes the tuning's.
+        pool: what a head reads: ``cls``, ``mean``, ``last``, or None for the backbone's own way.
+        budget: padded tokens of a stack's step; None takes the device's.
+    """
+
+    steps: int
+    batch: int
+    warmup: float = 0.1
+    clip: float = 1.0
+    temperature: float = 2.0
+    mlm: float = 0.0
+    mlm_batch: int = 0
+    head_lr: float | None = None
+    pool: str | None = None
+    budget: int | None = None
+
+
+class Step(NamedTuple):
+    """One member's rows of one step: first the labelled, then those for the masked-LM loss."""
+
+    rows: Encoded
+    targets: Tensor
+    masked: list[list[int]]
+
+
+@dataclass
+class Rows:
+    """A member's rows in ids, dealt step by step from its own generators."""
+
+    member: Member
+    recipe: Recipe
+    backbone: Backbone
+    encoder: Encoder
+    words: np.ndarray | None = field(init=False)
+    encoded: Encoded = field(init=False)
+
+    def __post_init__(self) -> None:
+        member = self.member
+        if member.pvp is None:
+            self.words, self.encoded = None, self.encoder.plain(member.examples, member.inputs)
+        else:
+            words = label_words(self.backbone, member.pvp)
+            self.words = words.ids
+            self.encoded = self.encoder.cloze(member.pvp.pattern, member.examples, words.pieces)
+        self.stream = Stream(len(member.examples), self.recipe.batch, generator(f"{member.key}/rows"))
+        self.masker = self._masker() if self.recipe.mlm and member.pvp and member.unlabelled else None
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest row."""
+        pool = [self.masker.encoded] if self.masker else []
+        return max(len(ids) for encoded in [self.encoded, *pool] for ids in encoded.ids)
+
+    def next(self) -> Step:
+        """The next step's rows."""
+        taken = self.stream.next()
+        rows, masked = self.encoded.take(taken), []
+        if self.masker:
+            extra, masked = self.masker.next()
+            rows = join([rows, extra])
+        return Step(rows, torch.as_tensor(self.member.targets[taken]), masked)
+
+    def _masker(self) -> Masker:
+        member = self.member
+        assert member.pvp is not None and self.words is not None
+        encoded = self.encoder.cloze(member.pvp.pattern, member.unlabelled, self.words.shape[-1])
+        return Masker(encoded, self.recipe.mlm_batch, self.backbone, generator(f"{member.key}/mlm"))
+
+
+def join(parts: Sequence[Encoded]) -> Encoded:
+    """Rows of several sets one after the other."""
+    segments = None if parts[0].segments is None else [row for part in parts for row in part.segments or []]
+    return Encoded(
+        ids=[row for part in parts for row in part.ids],
+        segments=segments,
+        slots=[row for part in parts for row in part.slots],
+        cut=[row for part in parts for row in part.cut],
+    )

@@ -1,0 +1,1 @@
+"""Which weights learn: one file a family, all stacked over members."""

@@ -1,0 +1,74 @@
+"""Learnt parts beside a frozen backbone: forward hooks while they train, folded into the weights when they answer.
+
+A part changes what one module puts out; which numbers of that output, a ``Projection`` says. Nothing in a hook counts,
+draws or changes anything, so gradient checkpointing may call it twice.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+
+class Piece(Protocol):
+    """The learnt part of one module, for all members of a stack."""
+
+    module: nn.Module
+    tensors: dict[str, Tensor]
+
+    def __call__(self, inputs: Tensor, output: Tensor) -> Tensor:
+        """The module's output, changed: same shape."""
+
+
+class Beside:
+    """The learnt parts of a stack, by name."""
+
+    stacked = True
+
+    def __init__(self, pieces: Mapping[str, Piece]):
+        self.tensors = {f"{name}.{part}": leaf for name, piece in pieces.items() for part, leaf in piece.tensors.items()}
+
+    def state(self, member: int) -> dict[str, Tensor]:
+        """One member's tensors."""
+        return {name: tensor[member].detach().clone() for name, tensor in self.tensors.items()}
+
+
+@contextmanager
+def beside(pieces: Mapping[str, Piece]) -> Iterator[Beside]:
+    """Hooks every piece to its module for as long as the block lasts."""
+    handles = [piece.module.register_forward_hook(_hook(piece)) for piece in pieces.values()]
+    try:
+        yield Beside(pieces)
+    finally:
+        _remove(handles)
+
+
+@contextmanager
+def swapped(parameters: Mapping[str, nn.Parameter], values: Mapping[str, Tensor]) -> Iterator[None]:
+    """The named parameters hold other values inside the block; their own tensors are put back, not copies."""
+    own = {name: parameters[name].data for name in values}
+    try:
+        for name, value in values.items():
+            parameters[name].data = value
+        yield
+    finally:
+        for name, tensor in own.items():
+            parameters[name].data = tensor
+
+
+def _hook(piece: Piece) -> Callable[[nn.Module, Any, Tensor], Tensor]:
+    return lambda module, inputs, output: piece(inputs[0], output)
+
+
+def _remove(handles: list[RemovableHandle]) -> None:
+    for handle in handles:
+        handle.remove()
+
+
+def drawn(shape: tuple[int, ...], generators: list[torch.Generator], bound: float, like: Tensor) -> Tensor:
+    """A leaf ``(members, *shape)``, each member's slice uniform in ``[-bound, bound)`` from its own generator."""
+    slices = [(torch.rand(shape, generator=generator, dtype=torch.float64) * 2 - 1) * bound for generator in generators]
+    return torch.stack(slices).to(device=like.device, dtype=like.dtype).requires_grad_(True)

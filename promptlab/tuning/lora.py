@@ -1,0 +1,153 @@
+"""LoRA: a low-rank difference beside a frozen projection (Hu et al. 2022, arXiv:2106.09685, section 4.1).
+
+    for each chosen projection  y = x W + b:
+        A ~ Kaiming (in, r),  B = 0 (r, out)          so the start equals the plain backbone
+        y <- y + alpha/r  dropout(x) A B
+    train A and B, keep W
+    to merge:  W <- W + alpha/r  A B
+
+On a fused projection (GPT-2's [q|k|v]) the difference touches only the outputs of q and of v: the anatomy says which.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from promptlab.backbone.anatomy import Block, Projection
+from promptlab.backbone.backbone import Backbone
+from promptlab.errors import SettingError, did_you_mean
+from promptlab.tuning.inject import Beside, Piece, beside, drawn, swapped
+from promptlab.tuning.tuning import State, by_member, by_width
+
+_TARGETS = {
+    "q": "query",
+    "k": "key",
+    "v": "value",
+    "o": "attention_out",
+    "in": "ffn_in",
+    "gate": "ffn_gate",
+    "out": "ffn_out",
+}
+
+
+@dataclass(frozen=True)
+class Lora:
+    """Which projections learn a low-rank difference.
+
+    Args:
+        r: rank; at most the projection's width.
+        alpha: the difference is scaled by ``alpha / r``.
+        targets: parts of a block joined by ``+`` (q k v o in gate out), or ``all``.
+        lr: step size; by default 5e-4 at width 1024, larger on narrower backbones.
+        weight_decay: decoupled, on A and B.
+        dropout: rate before A and in the backbone while training; 0 keeps comparisons unconfounded.
+    """
+
+    name: ClassVar[str] = "lora"
+    stackable: ClassVar[bool] = True
+    pooler: ClassVar[str] = "none"
+    r: int = 8
+    alpha: float = 16.0
+    targets: str = "q+v"
+    lr: float | None = None
+    weight_decay: float = 0.01
+    dropout: float = 0.0
+
+    def learn(
+        self, backbone: Backbone, cloze: bool, generators: Sequence[torch.Generator]
+    ) -> AbstractContextManager[Beside]:
+        """A and B for every member beside every chosen projection."""
+        pieces: dict[str, Piece] = {}
+        for projection in self.projections(backbone):
+            bound = 1 / math.sqrt(projection.inputs)  # Kaiming uniform with a = sqrt(5), as loralib starts A
+            weight = projection.module.weight
+            down = drawn((projection.inputs, self.r), list(generators), bound, weight)
+            up = weight.new_zeros(len(generators), self.r, projection.width).requires_grad_(True)
+            pieces[projection.name] = LowRank(projection, down, up, self.alpha / self.r, self.dropout)
+        return beside(pieces)
+
+    def applied(self, backbone: Backbone, state: State) -> AbstractContextManager[None]:
+        """Folds the differences into the weights; beside them where blocks share one weight (ALBERT)."""
+        if any(projection.shared for projection in self.projections(backbone)):
+            return _alone(self, backbone, state)
+        return swapped(dict(backbone.model.named_parameters()), self.merged(backbone, state))
+
+    def merged(self, backbone: Backbone, state: State) -> dict[str, Tensor]:
+        """The changed weights by parameter name."""
+        weights: dict[str, Tensor] = {}
+        for projection in self.projections(backbone):
+            name = projection.name.partition("[")[0] + ".weight"
+            whole = weights.setdefault(name, projection.module.weight.detach().clone())
+            down, up = (state[f"{projection.name}.{part}"].to(whole) for part in "AB")
+            difference = self.alpha / self.r * (down @ up)  # (inputs, width)
+            if projection.transposed:
+                whole[:, projection.start : projection.stop] += difference
+            else:
+                whole[projection.start : projection.stop] += difference.T
+        return weights
+
+    def rate(self, backbone: Backbone, cloze: bool) -> float:
+        """5e-4 at width 1024."""
+        return self.lr if self.lr is not None else by_width(5e-4, backbone)
+
+    def projections(self, backbone: Backbone) -> list[Projection]:
+        """The chosen projections of every block, in order.
+
+        Raises:
+            SettingError: an unknown target, or a rank wider than a projection.
+        """
+        chosen = [found for block in backbone.anatomy.blocks for found in self._of(block)]
+        for projection in chosen:
+            if not 0 < self.r <= projection.width:
+                raise SettingError(
+                    f"lora: r={self.r} does not fit {projection.name} ({projection.width} wide). "
+                    f"Write r from 1 to {projection.width}."
+                )
+        return chosen
+
+    def _of(self, block: Block) -> list[Projection]:
+        names = list(_TARGETS) if self.targets == "all" else self.targets.split("+")
+        for name in names:
+            if name not in _TARGETS:
+                known = "+".join(_TARGETS)
+                raise SettingError(f"lora: no target '{name}'.{did_you_mean(name, _TARGETS)} Known: {known}, or all.")
+        found = [getattr(block, _TARGETS[name]) for name in names]
+        return [projection for projection in found if projection is not None]
+
+
+class LowRank:
+    """One projection's difference, for all members of a stack at once."""
+
+    def __init__(self, projection: Projection, down: Tensor, up: Tensor, scale: float, dropout: float):
+        self.module, self.scale, self.dropout = projection.module, scale, dropout
+        self.start, self.stop = projection.start, projection.stop
+        self.tensors = {"A": down, "B": up}
+
+    def __call__(self, x: Tensor, y: Tensor) -> Tensor:
+        """Adds the difference to the frozen projection's output.
+
+        Args:
+            x: input, ``(members * batch, tokens, inputs)``, member-major.
+            y: the frozen module's output, ``(members * batch, tokens, outputs)``.
+        """
+        down, up = self.tensors["A"], self.tensors["B"]
+        rows = by_member(functional.dropout(x, self.dropout) if self.dropout else x, len(down))
+        difference = self.scale * torch.bmm(torch.bmm(rows, down), up).view(*y.shape[:-1], -1)
+        room = (self.start, y.shape[-1] - self.stop)
+        return y + (functional.pad(difference, room) if any(room) else difference)
+
+
+@contextmanager
+def _alone(tuning: Lora, backbone: Backbone, state: State) -> Iterator[None]:
+    pieces: dict[str, Piece] = {}
+    for projection in tuning.projections(backbone):
+        down, up = (state[f"{projection.name}.{part}"][None].to(projection.module.weight) for part in "AB")
+        pieces[projection.name] = LowRank(projection, down, up, tuning.alpha / tuning.r, dropout=0.0)
+    with beside(pieces):
+        yield

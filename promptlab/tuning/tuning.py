@@ -1,0 +1,77 @@
+"""The contract of a tuning: which tensors learn, and how a backbone answers with them.
+
+    learn(backbone, cloze, generators)  tensors with a leading members axis stand in or beside the backbone
+    state(member)                       one member's tensors, without that axis
+    applied(backbone, state)            inside the block the backbone answers as that member
+
+Rows of a training batch are ``(members, passes, batch)`` flattened, member-major; a learnt part sees them as groups of
+equal size. A single run is a stack of one. After the blocks the backbone is bit for bit what it was.
+"""
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import ClassVar, Protocol
+
+import torch
+from torch import Tensor
+
+from promptlab.backbone.backbone import Backbone
+from promptlab.errors import SettingError
+
+State = Mapping[str, Tensor]
+
+
+class Learnt(Protocol):
+    """Learnt tensors of a stack while it trains."""
+
+    tensors: dict[str, Tensor]
+    """Leaves that require grad, ``(members, ...)``; a stack of one may hold the backbone's own parameters as they are."""
+    stacked: bool
+    """Whether the tensors carry the members axis."""
+
+    def state(self, member: int) -> dict[str, Tensor]:
+        """One member's tensors, without the members axis, detached."""
+
+
+class Tuning(Protocol):
+    """Which weights learn."""
+
+    name: ClassVar[str]
+    stackable: ClassVar[bool]
+    """Whether members train side by side over one frozen backbone; else they run in turn."""
+    pooler: ClassVar[str]
+    """What of a head's pretrained pooler learns: ``none``, ``bias`` or ``all``."""
+    lr: float | None
+    weight_decay: float
+    dropout: float
+
+    def learn(
+        self, backbone: Backbone, cloze: bool, generators: Sequence[torch.Generator]
+    ) -> AbstractContextManager[Learnt]:
+        """Installs learnt tensors for as many members as there are generators; each draws from its own."""
+
+    def applied(self, backbone: Backbone, state: State) -> AbstractContextManager[None]:
+        """Makes the backbone answer as one member."""
+
+    def rate(self, backbone: Backbone, cloze: bool) -> float:
+        """The learning rate where none was set."""
+
+
+def by_member(rows: Tensor, members: int) -> Tensor:
+    """``(members * batch, tokens, width)`` seen as ``(members, batch * tokens, width)``.
+
+    Raises:
+        SettingError: the rows are not a multiple of the members.
+    """
+    if rows.shape[0] % members:
+        raise SettingError(f"{rows.shape[0]} rows are no multiple of {members} members: every member needs as many rows.")
+    return rows.reshape(members, -1, rows.shape[-1])
+
+
+def by_width(lr: float, backbone: Backbone, at: int = 1024) -> float:
+    """A learning rate given for a backbone ``at`` wide, scaled so that narrower ones step further.
+
+    Adam moves every weight by about the learning rate; a sum over ``width`` of them moves in proportion to the width
+    (Yang et al. 2022, arXiv:2203.03466, table 3).
+    """
+    return lr * at / backbone.width
