@@ -1,7 +1,9 @@
 """What a machine can see of the house rules (CONTRIBUTING.md)."""
 
 import ast
+import os
 import re
+from functools import cache
 from pathlib import Path
 from statistics import median
 
@@ -22,6 +24,7 @@ def lines(path):
     return path.read_text(encoding="utf-8").count("\n")
 
 
+@cache
 def tree(path):
     return ast.parse(path.read_text(encoding="utf-8"))
 
@@ -31,11 +34,11 @@ def functions(paths):
 
 
 def texts():
-    for path in sorted(ROOT.rglob("*")):
-        inside = path.relative_to(ROOT).parts
-        hidden = any(part in SKIPPED or part.startswith(".venv") or part.endswith("_cache") for part in inside)
-        if not hidden and path.is_file() and path.suffix in TEXT:
-            yield path
+    for folder, inside, files in os.walk(ROOT):
+        inside[:] = [
+            name for name in inside if name not in SKIPPED and not name.startswith(".venv") and name[-6:] != "_cache"
+        ]
+        yield from (path for name in files if (path := Path(folder, name)).suffix in TEXT)
 
 
 def public(node):

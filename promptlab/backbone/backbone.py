@@ -38,7 +38,7 @@ KINDS = {"masked": MODEL_FOR_MASKED_LM_MAPPING_NAMES, "causal": MODEL_FOR_CAUSAL
 _ANEW = "Copy its files anew from where the model came."
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Backbone:
     """A frozen model, its tokenizer, and what the floors above ask about them.
 
@@ -65,6 +65,12 @@ class Backbone:
     max_length: int
     new_head: bool
     fingerprint: str
+
+    def __repr__(self) -> str:
+        return f"Backbone({self.name!r}, {self.kind}, {self.layers} x {self.width}, {self.dtype}, {self.device})"
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Backbone":
+        return self  # frozen: scikit-learn's clones share it
 
     @property
     def body(self) -> nn.Module:

@@ -63,11 +63,13 @@ def read_config(folder: Path, name: str) -> dict[str, Any]:
     """``config.json`` as it stands in the file.
 
     Raises:
-        BackboneError: it is not a JSON object.
+        BackboneError: it cannot be read, or is not a JSON object.
     """
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except ValueError as error:
+    except OSError as error:
+        raise BackboneError(f"{name}/config.json cannot be read: {error.strerror}. Check its permissions.") from error
+    except (ValueError, RecursionError) as error:
         raise BackboneError(
             f"{name}/config.json is no JSON: {error}. Copy it anew from where the model came."
         ) from None

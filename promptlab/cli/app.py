@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from promptlab import __version__
 from promptlab.cli import compare, learn, look
 from promptlab.cli.options import examples
 from promptlab.errors import PromptlabError
@@ -35,9 +36,7 @@ app.command("compare", rich_help_panel="Learn", epilog=compare.COMPARE, no_args_
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version
-
-        typer.echo(f"promptlab {version('promptlab')}")
+        typer.echo(f"promptlab {__version__}")
         raise typer.Exit
 
 

@@ -1,9 +1,10 @@
 """``fit`` and ``predict``: a classifier learnt, saved, and asked."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,7 +16,10 @@ from promptlab.language.example import Example
 from promptlab.language.library import load_task
 from promptlab.language.task import Task
 from promptlab.progress import use
-from promptlab.spec import parse_systems
+from promptlab.spec import System, parse_systems
+
+if TYPE_CHECKING:
+    from promptlab.data.fewshot import Sample
 
 FIT = options.examples(
     "promptlab fit mr -m pet+lora -k 16 --data DIR --backbone FOLDER --out mr-pet",
@@ -58,24 +62,22 @@ def fit(
     json: options.Json = False,
 ) -> None:
     """Learn a classifier from a few examples and save it."""
-    asked = load_task(task)
-    _refuse_full(to)
-    from promptlab.data.fewshot import sample
-    from promptlab.data.sources import read_splits
+    asked, system = load_task(task), _system(method, backbone)
+    with _new_folder(to):
+        drawn = _drawn(asked, shots or ("all" if train else "16"), seed, limit, data, train, unlabeled, test, columns)
+        from promptlab.classifier import PromptClassifier
 
-    splits = read_splits(asked, data, train, unlabeled, test, options.pairs(columns, "--columns"))
-    drawn = sample(asked, splits, shots or ("all" if train else "16"), seed, limit)
-    classifier = _unfitted(asked, method, backbone, seed, device, dtype)
-    with use(progress()):
-        classifier.fit(drawn.train, unlabeled=drawn.unlabeled)
-        metrics = _metrics(asked, classifier, drawn.test)
-    classifier.save_pretrained(to)
+        classifier = PromptClassifier(
+            asked, method=str(system.method), tuning=system.tuning and str(system.tuning), random_state=seed,
+            device=device, dtype=dtype, **({} if backbone is None else {"backbone": backbone}),
+        )  # fmt: skip
+        with use(progress()):
+            classifier.fit(drawn.train, unlabeled=drawn.unlabeled)
+            metrics = _metrics(asked, classifier, drawn.test)
+        classifier.save_pretrained(to)
     if json:
-        sizes = {
-            "labelled_rows": len(drawn.train),
-            "unlabelled_rows": len(drawn.unlabeled),
-            "test_rows": len(drawn.test),
-        }
+        sizes = {"labelled_rows": len(drawn.train), "unlabelled_rows": len(drawn.unlabeled)}
+        sizes["test_rows"] = len(drawn.test)
         out_json({"task": asked.name, "system": method, "seed": seed, "out": str(to), **sizes, "metrics": metrics})
         return
     score = ", ".join(f"{name} {100 * value:.1f}" for name, value in metrics.items())
@@ -83,33 +85,51 @@ def fit(
     out(f"{method} learnt {asked.name} from {len(drawn.train)} rows and is saved in {to}{tested}")
 
 
-def _unfitted(task: Task, text: str, backbone: str | None, seed: int, device: str, dtype: str) -> Any:
+def _system(text: str, backbone: str | None) -> System:
+    """The one system of the text, seen to be possible before anything is read or loaded."""
     systems = parse_systems(text)
     if len(systems) != 1:
         raise SettingError(f"fit learns one system, and '{text}' is {len(systems)}. Use promptlab compare for several.")
     from promptlab.lab.cells import Contender
 
-    one = Contender.of(systems[0])  # refuses what cannot be before anything is loaded
+    one = Contender.of(systems[0])
     if one.method.needs_backbone and backbone is None:
         raise SettingError(f"{one.text} needs a language model. Write --backbone with a folder or a hub name.")
-    from promptlab.classifier import PromptClassifier
-
-    tuning = systems[0].tuning and str(systems[0].tuning)
-    more = {} if backbone is None else {"backbone": backbone}
-    return PromptClassifier(
-        task, method=str(systems[0].method), tuning=tuning, random_state=seed, device=device, dtype=dtype, **more
-    )
+    return systems[0]
 
 
-def _refuse_full(to: Path) -> None:
-    if to.is_file():
-        raise OutputError(f"{to} is a file. Write --out with a new folder.")
+@contextmanager
+def _new_folder(to: Path) -> Iterator[None]:
+    """Makes the folder before anything is computed, and takes it away again where nothing came of it."""
     if to.is_dir() and any(to.iterdir()):
         raise OutputError(f"{to} holds something already. Write --out with a new folder, or empty this one.")
     try:
         to.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{to} cannot be written: {error.strerror or error}. Write another --out.") from error
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            to.rmdir()  # succeeds only where it is empty
+
+
+def _drawn(
+    task: Task,
+    shots: str,
+    seed: int,
+    limit: int | None,
+    data: Path | None,
+    train: Path | None,
+    unlabeled: Path | None,
+    test: Path | None,
+    columns: str | None,
+) -> "Sample":
+    from promptlab.data.fewshot import sample
+    from promptlab.data.sources import read_splits
+
+    splits = read_splits(task, data, train, unlabeled, test, options.pairs(columns, "--columns"))
+    return sample(task, splits, shots, seed, limit)
 
 
 def _metrics(task: Task, classifier: Any, test: Sequence[Example]) -> dict[str, float]:
@@ -125,7 +145,7 @@ def predict(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="What fit, or save_pretrained, made.")],
     file: Annotated[
         Path | None,
-        typer.Argument(metavar="[FILE]", help="txt, csv, tsv, jsonl, parquet; else a text a line from stdin."),
+        typer.Argument(metavar="FILE", help="txt, csv, tsv, jsonl, parquet; else a text a line from stdin."),
     ] = None,
     field: Annotated[
         list[str] | None, typer.Option(metavar="NAME=TEXT", help="One example's input; once for each of them.")

@@ -27,7 +27,7 @@ CHECK = options.examples(
 
 
 def ls(
-    kind: Annotated[str | None, typer.Argument(metavar="[tasks|methods|tunings]", help="All three by default.")] = None,
+    kind: Annotated[str | None, typer.Argument(metavar="tasks|methods|tunings", help="All three by default.")] = None,
     json: options.Json = False,
 ) -> None:
     """List tasks, methods and tunings."""
@@ -166,9 +166,10 @@ def check(
 def _read_all(files: list[str]) -> tuple[dict[str, Task], list[Fault]]:
     tasks: dict[str, Task] = {}
     faults: list[Fault] = []
+    shipped = task_names()
     for name in files:
         try:
-            tasks[name] = load_task(Path(name) if Path(name).is_file() else name)
+            tasks[name] = load_task(Path(name) if name not in shipped and Path(name).is_file() else name)
         except PatternError as error:
             faults += error.faults
     return tasks, faults

@@ -85,7 +85,7 @@ def _strip(group: Sequence[Summary]) -> str:
         f'<text class="soft" x="{x(tick)}" y="{height - 8}" text-anchor="middle">{100 * tick:.0f}</text>'
         for tick in ticks
     )
-    lines = "".join(_line(one, (at + 1.6) * _LINE, x) for at, one in enumerate(group))
+    lines = "".join(_line(one, round((at + 1.6) * _LINE), x) for at, one in enumerate(group))
     title = escape(f"{group[0].task}, k={group[0].shots}, {group[0].metric} in %")
     box = f'viewBox="0 0 {_WIDTH} {height}" width="{_WIDTH}" role="img" aria-label="{title}"'
     return f'<svg xmlns="http://www.w3.org/2000/svg" {box}><text x="0" y="16">{title}</text>{grid}{lines}</svg>\n'

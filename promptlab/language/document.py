@@ -14,7 +14,7 @@ import yaml
 
 from promptlab.errors import Fault, PatternError
 
-MOST_BYTES, DEEPEST = 1_000_000, 12
+MOST_BYTES, DEEPEST = 250_000, 12
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\uffff]")
 _KEY = r"""(?:[\w-]+|"[^"]*"|'[^']*')\s*:\s+"""
@@ -125,7 +125,7 @@ def read_nodes(text: str, faults: Faults) -> Node:
     except yaml.YAMLError as error:
         _add_yaml_fault(error, text, faults)
         faults.stop()
-    if root is None:
+    if root is None or root.value == "":
         faults.add(None, "is empty. Write the keys task, inputs, labels, verbalizers and patterns.")
         faults.stop()
     return _node(root, faults)

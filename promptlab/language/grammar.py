@@ -146,7 +146,7 @@ def _read(source: str) -> tuple[tuple[Part, ...], list[str], bool]:
                 parts += _slot(name.strip(), (spec or "").strip(), conversion, faults)
     except ValueError:
         faults.append(
-            "braces do not match. Close each slot before the next, and write {{ or }} for a brace that is text."
+            "braces do not match. Close each slot before the next, and double a brace that is text: {{ or }}."
         )
         return tuple(parts), faults, False
     return tuple(parts), faults, True

@@ -23,10 +23,10 @@ _NEEDED = {
     "verbalizers": "{default: {first: word, second: word}}",
     "patterns": '{name: "{text} It was {mask}."}',
 }
-_TOP = (*_NEEDED, "about", "instruction", "dataset", "metric", "prepare", "group", "candidates")
+TOP_KEYS = (*_NEEDED, "about", "instruction", "dataset", "metric", "prepare", "group", "candidates")
 _TEXTS = ("task", "about", "instruction", "prepare", "group", "candidates")
-_DATASET = ("path", "builtin", "name", "revision", "train", "dev", "test", "unlabeled", "columns")
-_PATTERN = ("pattern", "verbalizer", "when")
+DATASET_KEYS = ("path", "builtin", "name", "revision", "train", "dev", "test", "unlabeled", "columns")
+PATTERN_KEYS = ("pattern", "verbalizer", "when")
 _NONE = Keys()
 
 
@@ -39,15 +39,13 @@ def read_keys(root: Node, faults: Faults) -> Task:
     if not isinstance(root, Keys):
         faults.add(root.line, f"holds {_kind(root)}, not keys. Write the keys {', '.join(_NEEDED)}.")
         faults.stop()
-    _refuse_unknown(root, _TOP, "key", faults)
+    _refuse_unknown(root, TOP_KEYS, "key", faults)
     generates = "labels" not in root and "candidates" not in root and "{target}" in str(root.get("patterns"))
     _refuse_missing(root, generates, faults)
     texts = {key: _optional(root, key, faults) for key in _TEXTS}
     inputs = _inputs(root, faults)
     labels, values, span = _labels(root, faults)
     verbalizers = _verbalizers(root, labels, inputs, faults)
-    if "verbalizers" not in root:  # rows bring their own answers, or the fault is said already
-        verbalizers = {"none": Verbalizer("none", {})}
     pvps = _patterns(root, verbalizers, inputs, generates, faults)
     metrics = _metrics(root, "pearson" if span else "accuracy", faults)
     dataset = _dataset(root, faults)
@@ -199,7 +197,7 @@ def _range(node: Items, faults: Faults) -> Range | None:
 def _verbalizers(root: Keys, labels: Sequence[str], inputs: Mapping[str, str], faults: Faults) -> dict[str, Verbalizer]:
     found = {}
     section = _section(root, "verbalizers", faults)
-    if section and all(isinstance(node, Words) for node in section.values()):
+    if all(isinstance(node, Words) for node in section.values()) and any(name in labels for name in section):
         faults.add(root.lines["verbalizers"], "verbalizers gives words to no name. Write default: {label: word, ...}.")
         return {}
     for name, node in section.items():
@@ -249,11 +247,11 @@ def _patterns(
 def _entry(name: str, node: Node, faults: Faults) -> Keys:
     # a pattern written as text is the entry {pattern: text}
     if isinstance(node, Keys) and "pattern" in node:
-        _refuse_unknown(node, _PATTERN, f"key of pattern '{name}'", faults)
+        _refuse_unknown(node, PATTERN_KEYS, f"key of pattern '{name}'", faults)
         return node
     entry = Keys()
     entry.line = node.line
-    if isinstance(node, Keys) and not any(key in _PATTERN for key in node):
+    if isinstance(node, Keys) and not any(key in PATTERN_KEYS for key in node):
         faults.add(node.line, f"pattern '{name}' is a mapping, not text.{quotes_hint('{')}")
     elif isinstance(node, Keys):
         faults.add(node.line, f"pattern '{name}' has no text. Write pattern: \"...\" under it.")
@@ -283,6 +281,8 @@ def _spoken(
     name: str, line: int, entry: Keys, verbalizers: Mapping[str, Verbalizer], faults: Faults
 ) -> list[Verbalizer]:
     known = ", ".join(verbalizers)
+    if not verbalizers and ("verbalizer" not in entry or faults.found):
+        return [Verbalizer("none", {})]  # rows bring their own answers, or the fault is said already
     if "verbalizer" not in entry:
         chosen: tuple[str, ...] = ("default",) if "default" in verbalizers else tuple(verbalizers)
         if len(chosen) > 1:
@@ -304,7 +304,7 @@ def _dataset(root: Keys, faults: Faults) -> dict[str, object] | None:
     if "dataset" not in root:
         return None
     section = _section(root, "dataset", faults)
-    _refuse_unknown(section, _DATASET, "key of dataset", faults)
+    _refuse_unknown(section, DATASET_KEYS, "key of dataset", faults)
     if section and not ("path" in section or "builtin" in section):
         faults.add(root.lines["dataset"], "dataset has no path. Write path: owner/name, as the hub has it.")
     found: dict[str, object] = {}

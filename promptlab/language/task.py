@@ -112,14 +112,15 @@ class Task:
         if text in self.values or not self.labels:
             return self.values.get(text, text)
         numbered = any(_WHOLE.fullmatch(known) for known in self.values)
-        if not numbered and text.isdecimal() and int(text) < len(self.labels):
-            return self.labels[int(text)]
+        ids = {} if numbered else {str(i): label for i, label in enumerate(self.labels)}
+        if text in ids:
+            return ids[text]
         same = {label for known, label in self.values.items() if known.casefold() == text.casefold()}
         if len(same) == 1:
             return same.pop()
-        ids = "" if numbered else f" (or their ids, 0 to {len(self.labels) - 1})"
+        known = ", ".join(self.values) + (f" (or their ids, 0 to {len(ids) - 1})" if ids else "")
         near = did_you_mean(text, self.values)
-        raise DataError(f"label '{text}' is none of the labels of '{self.name}': {', '.join(self.values)}{ids}.{near}")
+        raise DataError(f"label '{text}' is none of the labels of '{self.name}': {known}.{near}")
 
     def pvp(self, name: str) -> PVP:
         """The pair of that name.

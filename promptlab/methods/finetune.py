@@ -36,7 +36,7 @@ class Finetune:
     needs_backbone: ClassVar[bool] = True
     learns: ClassVar[bool] = True
     steps: int | None = None
-    batch: int = 16
+    batch: int = 8
     head_lr: float | None = 1e-3
     pool: str | None = None
     budget: int | None = None

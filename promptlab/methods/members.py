@@ -31,7 +31,7 @@ class Defaults:
 def defaults(job: Job) -> Defaults:
     """Training lengths by the number of labelled rows."""
     rows = len(job.labelled)
-    return Defaults(steps=max(40, min(1000, rows // 2)), head_steps=max(80, min(1000, rows)))
+    return Defaults(steps=max(40, min(1000, rows)), head_steps=max(80, min(1000, 2 * rows)))
 
 
 def grouped(jobs: Iterable[Job]) -> list[list[Job]]:

@@ -31,8 +31,8 @@ from promptlab.tuning.tuning import Tuning
 
 PRESETS: dict[str, dict[str, Any]] = {
     "ours": {
-        "repetitions": 3, "weights": "uniform", "steps": None, "batch": 16, "mlm": 0.0, "mlm_batch": 16, "warmup": 0.1,
-        "student_steps": 300, "student_batch": 32, "student_repetitions": 1, "temperature": 2.0, "pool": 1000, "lr": None,
+        "repetitions": 3, "weights": "uniform", "steps": None, "batch": 8, "mlm": 0.0, "mlm_batch": 8, "warmup": 0.1,
+        "student_steps": 120, "student_batch": 16, "student_repetitions": 1, "temperature": 2.0, "pool": 600, "lr": None,
     },
     # arXiv:2001.07676: 4 labelled and 12 unlabelled rows a step, alpha = 1e-4, 10,000 unlabelled rows a label
     "2020": {

@@ -82,7 +82,7 @@ class Model:
             "pool": self.pool,
             "facts": {key: value for key, value in self.facts.items() if key.endswith("parameters")},
         }
-        tensors = {name: one.detach().float().cpu().numpy() for name, one in self.state.items()}
+        tensors = {name: _array(one) for name, one in self.state.items()}
         if self.bias is not None:
             tensors["bias"] = self.bias
         return Saved("model", config, tensors)
@@ -99,20 +99,21 @@ class Model:
     def _head(self, examples: Sequence[Example]) -> np.ndarray:
         encoded = self.encoder.plain(examples, tuple(self.task.inputs))
         self.facts["cut"] = float(np.mean(encoded.cut)) if len(examples) else 0.0
-        head = self._restored_head()
+        head = self.head()
         return pooled(self.backbone, encoded, self.pool, lambda vectors: head(vectors.to(head.dtype)))
 
-    def _restored_head(self) -> "_Ready":
+    def head(self) -> "Ready":
+        """The head with what it has learnt, on the backbone's device; where ``pvp`` is None."""
         dtype = torch.promote_types(self.backbone.dtype, torch.float32)
         shape = head_for(self.backbone, len(self.task.labels), self.pool)
         module = shape.draw(torch.Generator().manual_seed(0), dtype).to(self.backbone.device)
         learnt = {name.removeprefix("head."): one for name, one in self.state.items() if name.startswith("head.")}
-        return _Ready(module, {name: learnt.get(name, one).to(one) for name, one in module.named_parameters()}, dtype)
+        return Ready(module, {name: learnt.get(name, one).to(one) for name, one in module.named_parameters()}, dtype)
 
 
 @dataclass(frozen=True)
-class _Ready:
-    """A head with its learnt tensors."""
+class Ready:
+    """A head and the tensors it answers with."""
 
     module: torch.nn.Module
     parameters: Mapping[str, Tensor]
@@ -198,11 +199,17 @@ def merge(scores: Sequence[np.ndarray], weights: np.ndarray) -> np.ndarray:
     return np.tensordot(np.asarray(weights) / np.sum(weights), np.stack(scores), axes=1)
 
 
+def _array(tensor: Tensor) -> np.ndarray:
+    kept = tensor.detach().cpu()
+    return (kept.float() if kept.dtype == torch.bfloat16 else kept).numpy()  # which NumPy lacks; float32 holds it exactly
+
+
 def restore_model(task: Task, backbone: Backbone, config: dict[str, Any], tensors: dict[str, np.ndarray]) -> Model:
     """The model that was saved."""
     written = config["tuning"]
     tuning = TUNINGS.build(written["name"], written["settings"]) if written else None
     state = {name: torch.from_numpy(np.array(one)) for name, one in tensors.items() if name != "bias"}
+    state |= {name: one.to(backbone.dtype) for name, one in state.items() if not name.startswith("head.")}
     pvp = task.pvp(config["pvp"]) if config["pvp"] else None
     return Model(
         task, backbone, Encoder(backbone), pvp, tuning, state, tensors.get("bias"), config["pool"], dict(config["facts"])
@@ -215,8 +222,11 @@ def restore_ensemble(
     """The ensemble that was saved."""
     from promptlab.methods.method import restore
 
-    members = []
+    members: list[Any] = []
     for i, part in enumerate(config["members"]):
         own = {name.removeprefix(f"{i}."): one for name, one in tensors.items() if name.startswith(f"{i}.")}
         members.append(restore(task, backbone, Saved(part["kind"], part["config"], own)))
+    for member in members:
+        if isinstance(member, Model):
+            member.encoder = members[0].encoder  # texts are tokenised once, not once a member
     return Ensemble(members, tensors["weights"])

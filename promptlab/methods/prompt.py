@@ -41,9 +41,9 @@ class Prompt:
     learns: ClassVar[bool] = True
     patterns: str = "first"
     steps: int | None = None
-    batch: int = 16
+    batch: int = 8
     mlm: float = 0.0
-    mlm_batch: int = 16
+    mlm_batch: int = 8
     budget: int | None = None
 
     def fit(self, backbone: Backbone, tuning: Tuning, jobs: Iterable[Job]) -> Iterator[tuple[Job, Predictor]]:

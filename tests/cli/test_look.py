@@ -1,0 +1,152 @@
+import pytest
+
+from promptlab.language.library import task_names
+from promptlab.registry import METHODS, TUNINGS
+
+
+def test_ls_lists_tasks_methods_and_tunings(say):
+    said = say("ls")
+    names = [*task_names(), *(entry.name for entry in METHODS), *(entry.name for entry in TUNINGS)]
+    first = {line.split()[0] for line in said.out.splitlines() if line.strip()}
+    assert [name for name in names if name not in first] == []
+
+
+def test_ls_lists_one_kind(say):
+    said = say("ls", "tunings")
+    assert said.out.splitlines()[0].split() == ["tuning", "about", "papers"]
+    assert len(said.out.splitlines()) == 1 + len(list(TUNINGS))
+
+
+def test_ls_says_json(say):
+    listed = say("ls", "--json").json
+    assert {entry["kind"] for entry in listed} == {"task", "method", "tuning"}
+    pet = next(entry for entry in listed if entry["name"] == "pet")
+    assert pet["papers"] == ["arXiv:2001.07676", "arXiv:2009.07118"]
+
+
+def test_ls_suggests_the_nearest_kind(say):
+    said = say("ls", "task")
+    assert said.code == 2
+    assert said.err == "error: no list 'task'. Did you mean 'tasks'? Known: tasks, methods, tunings.\n"
+
+
+def test_show_fills_every_pattern(say, task_file):
+    said = say("show", task_file, "--text", "Wow.")
+    assert said.out.splitlines() == ["  it-was  Wow. It was ▁▁▁.", "  just    Just ▁▁▁! │ Wow."]
+    assert "--backbone" in said.err
+
+
+def test_show_says_json(say, task_file):
+    shown = say("show", task_file, "--text", "Wow.", "--json")
+    assert shown.json == [
+        {"pattern": "it-was", "text": "Wow. It was ▁▁▁."},
+        {"pattern": "just", "text": "Just ▁▁▁! │ Wow."},
+    ]
+    assert shown.err == ""
+
+
+def test_show_takes_a_field_for_each_input(say):
+    said = say("show", "mnli", "--field", "premise=It rains.", "--field", "hypothesis=a=b", "--json")
+    assert all("rain" in row["text"].lower() and "a=b" in row["text"].lower() for row in said.json)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["mnli", "--text", "x"], "reads premise, hypothesis, so one --text is too little. Write --field premise=..."),
+        (["mnli", "--field", "premise=x"], "needs a text for hypothesis"),
+        (["mr"], "needs a text for text. Write --text ..."),
+        (["mr", "--field", "txt=x"], "--field txt: no input of 'mr'. Did you mean 'text'?"),
+        (["mr", "--field", "x"], "--field x: cannot be read. Write --field name=value."),
+    ],
+)
+def test_show_says_what_it_needs(say, words, message):
+    said = say("show", *words)
+    assert said.code == 2
+    assert message in said.err
+
+
+def test_show_with_a_backbone_shows_its_guesses(say, task_file, classifier):
+    said = say("show", task_file, "--text", "Wow.", "--backbone", "tiny", "--device", "cpu")
+    assert said.out.splitlines() == [
+        "  it-was  Wow. It was ▁▁▁.",
+        "          guesses  great .21  fine .10",
+        "          labels   positive .96  negative .04    mass on label words .22",
+        "  just    ...",
+        "          skipped  a field after the mask",
+    ]
+    assert classifier.made.settings == {"method": "zero-shot", "backbone": "tiny", "device": "cpu", "dtype": "auto"}
+
+
+def test_check_says_what_is_in_a_file(say, task_file):
+    said = say("check", task_file, "mr")
+    assert said.code == 0
+    head, films, mr = said.out.splitlines()
+    assert head.split() == ["file", "task", "labels", "patterns", "mask", "last"]
+    assert films.split() == [str(task_file), "films", "2", "2", "1"]
+    assert mr.split()[:2] == ["mr", "mr"]
+
+
+def test_check_says_json(say, task_file):
+    (found,) = say("check", task_file, "--json").json
+    assert found == {"file": str(task_file), "task": "films", "labels": 2, "patterns": 2, "mask_last": 1}
+
+
+def test_check_names_every_fault_of_every_file(say, task_file, tmp_path):
+    other = tmp_path / "books.yaml"
+    other.write_text(
+        task_file.read_text(encoding="utf-8").replace("films", "books").replace("{text} It", "{txt} It"),
+        encoding="utf-8",
+    )
+    task_file.write_text(task_file.read_text(encoding="utf-8").replace("{mask}!", "!"), encoding="utf-8")
+    said = say("check", task_file, other)
+    assert said.code == 2
+    assert f"{task_file}:9:" in said.err
+    assert f"{other}:8:" in said.err and "Did you mean 'text'?" in said.err
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\x00\xff\x00", b"task: !!python/object/apply:os.system [ls]", b"task: a\ntask: b"], ids=str
+)
+def test_check_refuses_a_file_that_is_none_without_a_traceback(say, tmp_path, content):
+    path = tmp_path / "broken.yaml"
+    path.write_bytes(content)
+    said = say("check", path)
+    assert said.code == 2
+    assert said.err.startswith(f"error: {path}")
+    assert "Traceback" not in said.err
+
+
+def test_check_of_a_missing_file_is_an_error(say):
+    assert say("check", "nowhere.yaml").code == 2
+
+
+def test_check_with_a_backbone_shows_how_words_split(say, task_file, tiny_bert_folder):
+    said = say("check", task_file, "--backbone", tiny_bert_folder, "--json")
+    rows = said.json
+    assert [row["pattern"] for row in rows] == ["it-was", "just"]
+    assert [word["pieces"] for word in rows[0]["words"]] == [["terrible"], ["great"]]
+    assert [row["problem"] for row in rows] == [None, None]
+    assert rows[0]["tokens"] > 3
+
+
+def test_check_with_data_counts_what_is_cut(say, task_file, data, tiny_bert_folder):
+    long = {"text": "dull " * 600, "label": "negative"}
+    import json
+
+    (data / "films" / "test.jsonl").write_text(json.dumps(long) + "\n", encoding="utf-8")
+    said = say("check", task_file, "--backbone", tiny_bert_folder, "--data", data, "--json")
+    assert [row["cut"] for row in said.json] == [1.0, 1.0]
+
+
+def test_check_names_a_word_that_splits(say, task_file, tiny_bert_folder):
+    task_file.write_text(task_file.read_text(encoding="utf-8").replace("great", "gorgeous"), encoding="utf-8")
+    said = say("check", task_file, "--backbone", tiny_bert_folder)
+    assert said.code == 0
+    assert "gorgeous" in said.out and "tokens" in said.out
+
+
+def test_check_names_a_pattern_that_a_causal_backbone_cannot_read(say, task_file, tiny_gpt2_folder):
+    rows = say("check", task_file, "--backbone", tiny_gpt2_folder, "--json").json
+    assert rows[0]["problem"] is None
+    assert "mask" in rows[1]["problem"]

@@ -1,0 +1,252 @@
+"""Every shipped pattern file: it loads, it holds what it promises, and editors can check it."""
+
+import json
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+import yaml
+
+from promptlab.language import reading
+from promptlab.language.example import Example
+from promptlab.language.grammar import RESERVED, Mask
+from promptlab.language.library import load_task, pattern_folder, read_task, task_names
+from promptlab.metrics.classify import METRICS
+
+shipped = cache(load_task)
+FOLDER = pattern_folder()
+SHARED = Path(__file__).parents[2] / "shared"
+NAMES = task_names()
+PROMISED = """
+mr sst2 imdb yelp_polarity yelp_full ag_news yahoo_answers trec subj cola mnli snli rte qnli mrpc qqp
+""".split()
+
+every_task = pytest.mark.parametrize("name", NAMES)
+
+
+def source(name):
+    return (FOLDER / f"{name}.yaml").read_text(encoding="utf-8")
+
+
+def comments(name):
+    return "".join(line for line in source(name).splitlines(keepends=True) if line.lstrip().startswith("#"))
+
+
+def filled(pattern):
+    return pattern.fill(Example({name: f"<{name}>" for name in pattern.fields}))
+
+
+def test_all_promised_tasks_are_shipped():
+    assert set(PROMISED) <= set(NAMES)
+
+
+@every_task
+def test_a_file_is_named_like_its_task(name):
+    assert shipped(name).name == name
+
+
+@every_task
+def test_a_task_asks_one_question_in_plain_words(name):
+    about = shipped(name).about
+    assert about.endswith("?")
+    assert about.count("?") == 1
+
+
+@every_task
+def test_a_task_has_at_least_three_patterns_no_two_alike(name):
+    sources = {pvp.pattern.source for pvp in shipped(name).pvps}
+    assert len(sources) == len(shipped(name).pvps) >= 3
+
+
+@every_task
+def test_at_least_two_patterns_end_with_the_mask_so_that_causal_models_have_a_choice(name):
+    assert sum(pvp.pattern.mask_last for pvp in shipped(name).pvps) >= 2
+
+
+@every_task
+def test_every_pattern_shows_every_input(name):
+    task = shipped(name)
+    for pvp in task.pvps:
+        assert set(pvp.pattern.fields) == set(task.inputs), pvp.name
+
+
+@every_task
+def test_patterns_fill_in_without_stray_spaces(name):
+    for pvp in shipped(name).pvps:
+        text = filled(pvp.pattern).removeprefix(" ")  # a leading space is the mask's
+        assert not re.search(r"  |\{|\}| \.| ,| \?", text), text
+
+
+@every_task
+def test_every_label_has_one_word_in_every_pattern(name):
+    task = shipped(name)
+    for pvp in task.pvps:
+        assert pvp.verbalizer.labels == task.labels
+        assert all(len(words) == 1 for words in pvp.verbalizer.words.values())
+
+
+@every_task
+def test_a_file_cites_where_its_patterns_come_from(name):
+    assert re.search(r"arXiv:\d{4}\.\d{5}", comments(name))
+
+
+@every_task
+def test_a_file_says_of_each_pattern_whose_it_is(name):
+    told = comments(name)
+    unsaid = [pvp.pattern.name for pvp in shipped(name).pvps if not re.search(rf"\b{pvp.pattern.name}\b", told)]
+    assert not unsaid or "the others" in told
+
+
+@every_task
+def test_a_task_survives_being_written_and_read(name):
+    task = shipped(name)
+    again = read_task(task.to_yaml())
+    assert again == task
+    assert again.digest == task.digest
+
+
+def test_no_two_tasks_have_the_same_digest():
+    assert len({shipped(name).digest for name in NAMES}) == len(NAMES)
+
+
+@every_task
+def test_a_data_set_is_named_as_the_hub_names_it(name):
+    assert re.fullmatch(r"[\w.-]+/[\w.-]+", shipped(name).dataset["path"])
+
+
+@every_task
+def test_the_metrics_of_a_task_are_known(name):
+    assert set(shipped(name).metrics) <= set(METRICS)
+
+
+# against the shared model and data
+
+
+@pytest.fixture(scope="module")
+def vocabulary():
+    path = SHARED / "models" / "minilm-mlm" / "vocab.txt"
+    if not path.exists():
+        pytest.skip("needs ../shared/models/minilm-mlm")
+    return set(path.read_text(encoding="utf-8").split("\n"))
+
+
+@pytest.mark.shared
+@every_task
+def test_every_label_word_is_one_token_of_an_uncased_wordpiece_model(name, vocabulary):
+    words = {word for pvp in shipped(name).pvps for each in pvp.verbalizer.words.values() for word in each}
+    assert {word for word in words if word.lower() not in vocabulary} == set()
+
+
+@pytest.mark.shared
+@every_task
+def test_every_label_word_stands_behind_a_space_or_begins_a_segment(name, vocabulary):
+    # byte-level models know most words behind a space only: a mask without one must have words they know bare
+    known_bare = {"Yes", "No", "Maybe"}
+    for pvp in shipped(name).pvps:
+        (mask,) = (part for part in pvp.pattern.parts if isinstance(part, Mask))
+        words = {word for each in pvp.verbalizer.words.values() for word in each}
+        assert mask.space or words <= known_bare, pvp.name
+
+
+@pytest.mark.shared
+@every_task
+def test_the_shared_data_has_the_labels_of_the_task(name):
+    path = SHARED / "data" / name / "test.jsonl"
+    if not path.exists():
+        pytest.skip(f"needs ../shared/data/{name}")
+    task = shipped(name)
+    labels = {json.loads(line)["label"] for line in path.read_text(encoding="utf-8").splitlines()}
+    assert labels == set(task.labels)
+
+
+# the schema for editors
+
+
+@pytest.fixture(scope="module")
+def validator():
+    jsonschema = pytest.importorskip("jsonschema")
+    schema = json.loads((FOLDER / "schema.json").read_text(encoding="utf-8"))
+    jsonschema.Draft202012Validator.check_schema(schema)
+    return jsonschema.Draft202012Validator(schema)
+
+
+def schema():
+    return json.loads((FOLDER / "schema.json").read_text(encoding="utf-8"))
+
+
+@every_task
+def test_a_file_tells_editors_its_schema_in_the_first_line(name):
+    assert source(name).splitlines()[0] == "# yaml-language-server: $schema=schema.json"
+
+
+@every_task
+def test_a_file_is_valid_by_the_schema_however_its_scalars_are_read(name, validator):
+    assert list(validator.iter_errors(yaml.load(source(name), Loader=yaml.BaseLoader))) == []
+    assert list(validator.iter_errors(yaml.safe_load(source(name)))) == []
+
+
+def test_the_schema_knows_the_keys_the_reader_knows():
+    known = schema()
+    assert set(known["properties"]) == set(reading.TOP_KEYS)
+    assert set(known["$defs"]["dataset"]["properties"]) == set(reading.DATASET_KEYS)
+    assert set(known["$defs"]["field"]["not"]["enum"]) == set(RESERVED)
+    entry = known["properties"]["patterns"]["additionalProperties"]["oneOf"][1]
+    assert set(entry["properties"]) == set(reading.PATTERN_KEYS)
+
+
+GOOD = {
+    "task": "t",
+    "inputs": ["text"],
+    "labels": ["no", "yes"],
+    "verbalizers": {"default": {"no": "bad", "yes": ["good", "fine"]}},
+    "patterns": {
+        "p": "{text} {mask}",
+        "q": {"pattern": "{text} {mask}", "verbalizer": "default", "when": {"text": "x"}},
+    },
+}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"inputs": {"text": "sentence"}},
+        {"labels": {"0": "no", "1": "yes"}},
+        {"labels": {"range": [0, 5]}},
+        {"metric": ["accuracy", "f1"]},
+        {"dataset": {"path": "a/b", "columns": {"label": "x"}}},
+    ],
+)
+def test_the_schema_takes_what_the_reader_takes(change, validator):
+    assert list(validator.iter_errors(GOOD | change)) == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"task": "a b"},
+        {"metrics": "accuracy"},
+        {"inputs": []},
+        {"inputs": ["mask"]},
+        {"labels": ["only"]},
+        {"labels": {"range": [0]}},
+        {"verbalizers": {"default": {"no": "bad"}}},
+        {"verbalizers": {"default": {"no": "bad", "yes": ""}}},
+        {"patterns": {}},
+        {"patterns": {"all": "{text} {mask}"}},
+        {"patterns": {"p": "{text}"}},
+        {"patterns": {"p": {"mask": None}}},
+        {"patterns": {"p": {"pattern": "{text} {mask}", "verbaliser": "x"}}},
+        {"dataset": {"name": "x"}},
+    ],
+)
+def test_the_schema_refuses_what_the_reader_refuses(change, validator):
+    assert list(validator.iter_errors(GOOD | change)) != []
+
+
+def test_the_schema_asks_for_words_where_there_are_labels(validator):
+    assert list(validator.iter_errors({key: GOOD[key] for key in GOOD if key != "verbalizers"})) != []
+    bare = {"task": "t", "inputs": ["a"], "patterns": {"p": "{a} {target}"}}
+    assert list(validator.iter_errors(bare)) == []
+    assert list(validator.iter_errors(bare | {"candidates": "a"})) == []
