@@ -192,3 +192,22 @@ TUNINGS = Registry(
         ("lora", "lora:Lora", "a low-rank difference beside chosen projections learns", "2106.09685"),
     ),
 )
+
+
+def refusal(method: str, tuning: str | None) -> str:
+    """Why a method cannot go with a tuning; empty where it can.
+
+    Raises:
+        SettingError: an unknown name.
+    """
+    learns = METHODS.entry(method).load().learns
+    if tuning is not None and TUNINGS.entry(tuning) and not learns:
+        return f"{method} trains no weights, so it takes no tuning"
+    return ""
+
+
+def cells() -> Iterator[tuple[str, str | None, str]]:
+    """Every method with every tuning and with none (``full``, where it learns): method, tuning, why not."""
+    for method in METHODS:
+        for tuning in (None, *(entry.name for entry in TUNINGS)):
+            yield method.name, tuning, refusal(method.name, tuning)

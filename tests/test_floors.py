@@ -11,18 +11,19 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "promptlab"
 
 FLOORS = {
-    "errors registry spec progress": 0,
+    "errors folders registry spec progress": 0,
     "language": 1,
     "data metrics": 2,
     "backbone": 3,
     "tuning": 4,
     "training": 5,
     "methods": 6,
-    "hub": 7,
-    "classifier generator": 8,
-    "lab": 9,
-    "cli": 10,
-    "__init__": 11,
+    "card": 7,
+    "hub": 8,
+    "classifier generator": 9,
+    "lab": 10,
+    "cli": 11,
+    "__init__": 12,
 }
 FLOOR_OF = {room: floor for rooms, floor in FLOORS.items() for room in rooms.split()}
 
@@ -33,7 +34,7 @@ HOMES = {
     "sklearn": ("classifier", "generator", "methods/baselines", "methods/probe", "metrics"),
     "typer": ("cli",),
     "rich": ("cli", "training/trackers"),
-    "huggingface_hub": ("hub", "backbone"),
+    "huggingface_hub": ("card", "hub", "backbone"),
     "safetensors": ("hub", "backbone", "tuning", "training"),
     "pandas": ("data", "lab", "classifier"),
     "yaml": ("language",),

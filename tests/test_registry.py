@@ -160,3 +160,31 @@ def test_every_entry_says_in_one_line_what_it_is(listed):
         assert entry.about
         assert "\n" not in entry.about
         assert entry.target.count(":") == 1
+
+
+def test_every_method_goes_with_every_tuning_or_says_why_not():
+    listed = list(registry.cells())
+    assert len(listed) == len(list(METHODS)) * (1 + len(list(TUNINGS)))
+    refused = {method for method, tuning, reason in listed if reason}
+    assert refused == {"majority", "tfidf", "probe", "zero-shot"}
+    assert all(tuning is not None for _, tuning, reason in listed if reason)
+
+
+@pytest.mark.parametrize(("method", "tuning"), [("pte", "lora"), ("pet", "loar"), ("tfidf", "loar")])
+def test_an_unknown_name_is_no_cell(method, tuning):
+    with pytest.raises(SettingError, match="Did you mean"):
+        registry.refusal(method, tuning)
+
+
+@pytest.mark.parametrize(("method", "tuning", "reason"), list(registry.cells()))
+def test_a_cell_can_be_built_or_is_refused_with_its_reason(method, tuning, reason):
+    from promptlab.lab.cells import Contender
+    from promptlab.spec import Spec, System
+
+    system = System(Spec(method), tuning and Spec(tuning))
+    if reason:
+        with pytest.raises(SettingError, match=reason):
+            Contender.of(system)
+    else:
+        built = Contender.of(system)
+        assert (built.method_name, built.tuning_name) == (method, tuning or ("full" if built.method.learns else None))

@@ -1,7 +1,7 @@
 """A backbone as a plain transformers checkpoint, which anything that reads those can load.
 
     write_language_model   the model as it answers now, with its language-model head
-    write_classifier       its encoder as it answers now under a classification head, as AutoModelForSequenceClassification
+    write_classifier       its encoder as it answers now, under the architecture's classification head
 
 Both write what the parameters hold at the moment, so a tuning that folds into the weights is applied around the call.
 """

@@ -33,8 +33,8 @@ def guesses(backbone: Backbone, encoded: Encoded, count: int = 5) -> list[list[t
 def _word(tokenizer: Any, token: int) -> str:
     """A token as a person reads it; as the vocabulary writes it where it is no text by itself."""
     text = tokenizer.decode([token]).strip()
-    whole = text and "\N{REPLACEMENT CHARACTER}" not in text
-    return text if whole else str(tokenizer.convert_ids_to_tokens(token))
+    readable = text.isprintable() and "\N{REPLACEMENT CHARACTER}" not in text
+    return text if text and readable else str(tokenizer.convert_ids_to_tokens(token))
 
 
 def _batches(backbone: Backbone, encoded: Encoded) -> Iterator[list[int]]:

@@ -12,6 +12,7 @@ from promptlab.cli import options
 from promptlab.cli.look import example_of
 from promptlab.cli.output import note, out, out_json, progress
 from promptlab.errors import DataError, OutputError, SettingError
+from promptlab.folders import place_of
 from promptlab.language.example import Example
 from promptlab.language.library import load_task
 from promptlab.language.task import Task
@@ -34,7 +35,12 @@ def fit(
     task: options.TaskName,
     to: Annotated[
         Path,
-        typer.Option("--out", "-o", help="Folder to save it in; must be new or empty.", rich_help_panel=options.OUTPUT),
+        typer.Option(
+            "--out",
+            "-o",
+            help="Folder to save it in: a new one, or a classifier to replace.",
+            rich_help_panel=options.OUTPUT,
+        ),
     ],
     method: Annotated[
         str, typer.Option("--method", "-m", help="method or method+tuning.", rich_help_panel=options.MODEL)
@@ -53,6 +59,7 @@ def fit(
     backbone: options.Backbone = None,
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
+    allow_new_head: options.NewHead = False,
     data: options.Data = None,
     train: options.Train = None,
     unlabeled: options.Unlabeled = None,
@@ -69,12 +76,12 @@ def fit(
 
         classifier = PromptClassifier(
             asked, method=str(system.method), tuning=system.tuning and str(system.tuning), random_state=seed,
-            device=device, dtype=dtype, **({} if backbone is None else {"backbone": backbone}),
+            backbone=backbone, device=device, dtype=dtype, allow_new_head=allow_new_head,
         )  # fmt: skip
         with use(progress()):
             classifier.fit(drawn.train, unlabeled=drawn.unlabeled)
             metrics = _metrics(asked, classifier, drawn.test)
-        classifier.save_pretrained(to)
+        classifier.save_pretrained(to, metrics=metrics or None)
     if json:
         sizes = {"labelled_rows": len(drawn.train), "unlabelled_rows": len(drawn.unlabeled)}
         sizes["test_rows"] = len(drawn.test)
@@ -101,8 +108,9 @@ def _system(text: str, backbone: str | None) -> System:
 @contextmanager
 def _new_folder(to: Path) -> Iterator[None]:
     """Makes the folder before anything is computed, and takes it away again where nothing came of it."""
-    if to.is_dir() and any(to.iterdir()):
-        raise OutputError(f"{to} holds something already. Write --out with a new folder, or empty this one.")
+    from promptlab.hub import ABOUT
+
+    place_of(to, ABOUT)
     try:
         to.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -151,6 +159,10 @@ def predict(
         list[str] | None, typer.Option(metavar="NAME=TEXT", help="One example's input; once for each of them.")
     ] = None,
     columns: options.Columns = None,
+    backbone: Annotated[
+        str | None,
+        typer.Option("--backbone", "-b", help="Where its language model is now.", rich_help_panel=options.MODEL),
+    ] = None,
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
     json: options.Json = False,
@@ -160,7 +172,7 @@ def predict(
         raise OutputError(f"no folder {folder}. Write the one that promptlab fit --out made.")
     from promptlab.classifier import PromptClassifier
 
-    classifier = PromptClassifier.from_pretrained(folder, device=device, dtype=dtype)
+    classifier = PromptClassifier.from_pretrained(folder, backbone, device=device, dtype=dtype)
     rows = _rows(classifier.task_, file, field or [], options.pairs(columns, "--columns"))
     if not rows:
         return

@@ -122,7 +122,7 @@ def _guessed(task: Task, example: Example, backbone: str, device: str, dtype: st
 
 
 def _screen(row: dict[str, Any], width: int) -> Iterator[str]:
-    yield f"  {row['pattern']:<{width}}  {row['text']}"
+    yield f"  {row['pattern']:<{width}}  {' '.join(row['text'].split())}"
     indent = " " * (width + 4)
     if row.get("skipped"):
         yield f"{indent}skipped  {row['skipped']}"
@@ -132,6 +132,8 @@ def _screen(row: dict[str, Any], width: int) -> Iterator[str]:
         ranked = sorted(row["probabilities"].items(), key=lambda each: -each[1])
         mass = f"    mass on label words {_share(row['mass'])}" if row.get("mass") is not None else ""
         yield f"{indent}labels   " + "  ".join(f"{label} {_share(p)}" for label, p in ranked) + mass
+    if row.get("cut"):
+        yield f"{indent}cut      the text is longer than the model reads"
 
 
 def _share(p: float) -> str:

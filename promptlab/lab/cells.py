@@ -17,7 +17,7 @@ from typing import Any
 from promptlab.data.fewshot import Sample
 from promptlab.errors import SettingError
 from promptlab.language.task import Task
-from promptlab.registry import METHODS, TUNINGS
+from promptlab.registry import METHODS, TUNINGS, refusal
 from promptlab.spec import Spec, System
 
 RESULTS_VERSION = 1
@@ -50,10 +50,10 @@ class Contender:
             SettingError: an unknown name or setting, or a tuning for a method that learns nothing.
         """
         method = METHODS.build(system.method.name, system.method.settings)
+        reason = refusal(system.method.name, system.tuning.name if system.tuning else None)
+        if reason:
+            raise SettingError(f"{system}: {reason}. Write {system.method}.")
         if not method.learns:
-            if system.tuning:
-                name = system.method.name
-                raise SettingError(f"{system}: {name} trains no weights, so it takes no tuning. Write {system.method}.")
             return cls(str(system), method, None, system.method.name, None)
         tuning = system.tuning or Spec("full")
         built = TUNINGS.build(tuning.name, tuning.settings)

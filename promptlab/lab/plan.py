@@ -188,9 +188,9 @@ def identify(name: str, device: str, dtype: str) -> Model:
         BackboneError: it is not there.
         SettingError: no such device or number format.
     """
-    from promptlab.backbone.backbone import fingerprint
     from promptlab.backbone.catalog import locate
     from promptlab.backbone.device import pick_device, pick_dtype
+    from promptlab.backbone.files import fingerprint
 
     number = str(pick_dtype(dtype, pick_device(device))).removeprefix("torch.")
     return Model(name, fingerprint(locate(name)), number)

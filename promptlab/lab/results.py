@@ -48,6 +48,9 @@ class Results:
     def __iter__(self) -> Iterator[Row]:
         return iter(self.rows)
 
+    def __str__(self) -> str:
+        return self.to_markdown()
+
     def summaries(self) -> list[Summary]:
         """Rows grouped over seeds."""
         return summaries(self.rows)

@@ -17,7 +17,7 @@ from torch.func import functional_call
 
 from promptlab.backbone.backbone import Backbone
 from promptlab.backbone.encode import Encoder
-from promptlab.backbone.heads import head_for
+from promptlab.backbone.heads import Head, head_for
 from promptlab.backbone.score import Scores, pooled, score
 from promptlab.backbone.words import label_words
 from promptlab.errors import SettingError
@@ -62,13 +62,8 @@ class Model:
         """Label scores, ``(examples, labels)``: log-probabilities of label words, or a head's logits."""
         inside = {name: one for name, one in self.state.items() if not name.startswith("head.")}
         with self.tuning.applied(self.backbone, inside) if self.tuning else nullcontext():
-            found = self._cloze(examples).labels if self.pvp else self._head(examples)
+            found = self._cloze(self.pvp, examples).labels if self.pvp else self._head(examples)
         return found if self.bias is None else found - self.bias
-
-    def read(self, examples: Sequence[Example]) -> Scores:
-        """Label scores and the mass on label words, uncalibrated (cloze only)."""
-        with self.tuning.applied(self.backbone, self.state) if self.tuning else nullcontext():
-            return self._cloze(examples)
 
     def keep(self) -> "Model":
         """The same with its tensors copied to the CPU."""
@@ -87,10 +82,9 @@ class Model:
             tensors["bias"] = self.bias
         return Saved("model", config, tensors)
 
-    def _cloze(self, examples: Sequence[Example]) -> Scores:
-        assert self.pvp is not None
-        words = label_words(self.backbone, self.pvp)
-        encoded = self.encoder.cloze(self.pvp.pattern, examples, words.pieces)
+    def _cloze(self, pvp: PVP, examples: Sequence[Example]) -> Scores:
+        words = label_words(self.backbone, pvp)
+        encoded = self.encoder.cloze(pvp.pattern, examples, words.pieces)
         found = score(self.backbone, encoded, words.ids)
         self.facts["cut"] = float(np.mean(encoded.cut)) if len(examples) else 0.0
         self.facts["mass"] = float(found.mass.mean()) if len(examples) else 0.0
@@ -115,7 +109,7 @@ class Model:
 class Ready:
     """A head and the tensors it answers with."""
 
-    module: torch.nn.Module
+    module: Head
     parameters: Mapping[str, Tensor]
     dtype: torch.dtype
 
@@ -201,7 +195,9 @@ def merge(scores: Sequence[np.ndarray], weights: np.ndarray) -> np.ndarray:
 
 def _array(tensor: Tensor) -> np.ndarray:
     kept = tensor.detach().cpu()
-    return (kept.float() if kept.dtype == torch.bfloat16 else kept).numpy()  # which NumPy lacks; float32 holds it exactly
+    if kept.dtype == torch.bfloat16:  # NumPy lacks it; float32 holds its numbers exactly
+        kept = kept.float()
+    return kept.numpy()
 
 
 def restore_model(task: Task, backbone: Backbone, config: dict[str, Any], tensors: dict[str, np.ndarray]) -> Model:

@@ -96,17 +96,21 @@ class Rows:
     encoder: Encoder
     words: np.ndarray | None = field(init=False)
     encoded: Encoded = field(init=False)
+    masker: Masker | None = field(init=False)
 
     def __post_init__(self) -> None:
-        member = self.member
+        member, recipe = self.member, self.recipe
+        self.stream = Stream(len(member.examples), recipe.batch, generator(f"{member.key}/rows"))
+        self.words, self.masker = None, None
         if member.pvp is None:
-            self.words, self.encoded = None, self.encoder.plain(member.examples, member.inputs)
-        else:
-            words = label_words(self.backbone, member.pvp)
-            self.words = words.ids
-            self.encoded = self.encoder.cloze(member.pvp.pattern, member.examples, words.pieces)
-        self.stream = Stream(len(member.examples), self.recipe.batch, generator(f"{member.key}/rows"))
-        self.masker = self._masker() if self.recipe.mlm and member.pvp and member.unlabelled else None
+            self.encoded = self.encoder.plain(member.examples, member.inputs)
+            return
+        words = label_words(self.backbone, member.pvp)
+        self.words, pattern = words.ids, member.pvp.pattern
+        self.encoded = self.encoder.cloze(pattern, member.examples, words.pieces)
+        if recipe.mlm and member.unlabelled:
+            pool = self.encoder.cloze(pattern, member.unlabelled, words.pieces)
+            self.masker = Masker(pool, recipe.mlm_batch, self.backbone, generator(f"{member.key}/mlm"))
 
     @property
     def longest(self) -> int:
@@ -122,12 +126,6 @@ class Rows:
             extra, masked = self.masker.next()
             rows = join([rows, extra])
         return Step(rows, torch.as_tensor(self.member.targets[taken]), masked)
-
-    def _masker(self) -> Masker:
-        member = self.member
-        assert member.pvp is not None and self.words is not None
-        encoded = self.encoder.cloze(member.pvp.pattern, member.unlabelled, self.words.shape[-1])
-        return Masker(encoded, self.recipe.mlm_batch, self.backbone, generator(f"{member.key}/mlm"))
 
 
 def join(parts: Sequence[Encoded]) -> Encoded:

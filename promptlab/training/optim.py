@@ -4,7 +4,8 @@
     w <- w - lr wd w              w <- w - lr (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps)
 
 After Loshchilov & Hutter 2019 (arXiv:1711.05101, algorithm 2). Adam is elementwise, so a member's slice moves exactly
-as it would alone; what is not elementwise (the gradient's norm) is computed a member at a time.
+as it would alone; what is not elementwise (the gradient's norm) is computed a member at a time. Whole weights, which are
+always a stack of one, go through torch's fused kernel: one pass over memory where plain code needs ten.
 """
 
 import math
@@ -42,8 +43,13 @@ class AdamW:
     """
 
     def __init__(self, groups: Sequence[Group], betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8):
-        self.groups, self.betas, self.eps, self.steps = groups, betas, eps, 0
-        self.moments = [[(torch.zeros_like(one), torch.zeros_like(one)) for one in group.tensors] for group in groups]
+        self.groups = [group for group in groups if group.tensors]
+        self.betas, self.eps, self.steps = betas, eps, 0
+        self.moments = [
+            [(torch.zeros_like(one), torch.zeros_like(one)) for one in group.tensors] if group.stacked else []
+            for group in self.groups
+        ]
+        self.fused = [None if group.stacked else _fused(group, betas, eps) for group in self.groups]
 
     def zero_grad(self) -> None:
         """Forgets all gradients."""
@@ -73,44 +79,50 @@ class AdamW:
         """
         self.steps += 1
         scale = (clip / (norms + 1e-6)).clamp_max(1.0) if clip is not None else torch.ones_like(norms)
-        frozen = not bool(active.all())
-        for group, moments in zip(self.groups, self.moments, strict=True):
+        for group, moments, fused in zip(self.groups, self.moments, self.fused, strict=True):
+            if fused is not None:
+                _step_whole(fused, group, factor, float(scale[0]), bool(active[0]))
+                continue
             for tensor, (first, second) in zip(group.tensors, moments, strict=True):
                 if tensor.grad is not None:
-                    self._update(group, tensor, first, second, factor, scale, active if frozen else None)
+                    grad = tensor.grad * _wide(scale, tensor)
+                    self._update(group, tensor, grad, first, second, factor, active)
 
     def _update(
-        self,
-        group: Group,
-        tensor: Tensor,
-        first: Tensor,
-        second: Tensor,
-        factor: float,
-        scale: Tensor,
-        active: Tensor | None,
+        self, group: Group, tensor: Tensor, grad: Tensor, first: Tensor, second: Tensor, factor: float, active: Tensor
     ) -> None:
-        def wide(vector: Tensor) -> Tensor:
-            ones = [1] * (tensor.dim() - 1) if group.stacked else [1] * tensor.dim()
-            return vector.to(tensor).view(-1, *ones) if group.stacked else vector.to(tensor).view(ones)
-
-        kept = (tensor.clone(), first.clone(), second.clone()) if active is not None else None
+        before = None if bool(active.all()) else (tensor.clone(), first.clone(), second.clone())
         beta1, beta2 = self.betas
-        grad = tensor.grad if bool((scale == 1).all()) else tensor.grad * wide(scale)  # type: ignore[operator]
-        assert grad is not None
         first.lerp_(grad, 1 - beta1)
         second.mul_(beta2).addcmul_(grad, grad, value=1 - beta2)
         bias1, bias2 = 1 - beta1**self.steps, 1 - beta2**self.steps
         spread = second.sqrt().div_(math.sqrt(bias2)).add_(self.eps)
         lr = group.lr * factor
-        if group.stacked:
-            tensor.mul_(1 - wide(lr * group.weight_decay))
-            tensor.sub_(wide(lr / bias1) * first / spread)
-        else:  # one member: plain numbers save two passes over large weights
-            tensor.mul_(1 - float(lr[0] * group.weight_decay[0]))
-            tensor.addcdiv_(first, spread, value=-float(lr[0]) / bias1)
-        if kept is not None and active is not None:
-            for now, before in zip((tensor, first, second), kept, strict=True):
-                now.copy_(torch.where(wide(active).bool(), now, before))
+        tensor.mul_(1 - _wide(lr * group.weight_decay, tensor))
+        tensor.sub_(_wide(lr / bias1, tensor) * first / spread)
+        if before is not None:
+            for now, kept in zip((tensor, first, second), before, strict=True):
+                now.copy_(torch.where(_wide(active, now).bool(), now, kept))
+
+
+def _fused(group: Group, betas: tuple[float, float], eps: float) -> torch.optim.AdamW:
+    decay = float(group.weight_decay[0])
+    return torch.optim.AdamW(group.tensors, lr=float(group.lr[0]), betas=betas, eps=eps, weight_decay=decay, fused=True)
+
+
+def _step_whole(fused: torch.optim.AdamW, group: Group, factor: float, scale: float, active: bool) -> None:
+    if not active:
+        return
+    for tensor in group.tensors:
+        if scale != 1.0 and tensor.grad is not None:
+            tensor.grad.mul_(scale)
+    fused.param_groups[0]["lr"] = float(group.lr[0]) * factor
+    fused.step()
+
+
+def _wide(vector: Tensor, tensor: Tensor) -> Tensor:
+    """A number a member, shaped to multiply ``(members, ...)``."""
+    return vector.to(tensor).view(-1, *[1] * (tensor.dim() - 1))
 
 
 def linear(step: int, steps: int, warmup: float) -> float:

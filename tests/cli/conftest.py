@@ -109,12 +109,12 @@ class Classifier:
             {"pattern": "just", "text": "...", "skipped": "a field after the mask"},
         ]
 
-    def save_pretrained(self, folder):
-        self.saved = folder
+    def save_pretrained(self, folder, metrics=None):
+        self.saved, self.metrics = folder, metrics
 
     @classmethod
-    def from_pretrained(cls, folder, **settings):
-        made = cls(cls.task_, **settings)
+    def from_pretrained(cls, folder, backbone=None, **settings):
+        made = cls(cls.task_, backbone=backbone, **settings)
         made.folder = folder
         return made
 

@@ -69,7 +69,8 @@ def test_a_quick_answer_imports_nothing_heavy(words):
 @pytest.mark.parametrize("words", LIGHT, ids=" ".join)
 def test_a_quick_answer_takes_less_than_half_a_second(words):
     code = "import sys; from promptlab.cli.app import main; main(sys.argv[1:])"
-    assert min(seconds_of_work([sys.executable, "-c", code, *words]) for _ in range(3)) < 0.5
+    tries = (seconds_of_work([sys.executable, "-c", code, *words]) for _ in range(6))
+    assert any(seconds < 0.5 for seconds in tries)
 
 
 def seconds_of_work(command):

@@ -33,6 +33,7 @@ def test_fit_learns_from_a_few_rows_and_saves(say, classifier, task_file, data, 
     assert made.settings["tuning"] == "lora:r=2"
     assert (made.settings["backbone"], made.settings["random_state"]) == ("tiny", 0)
     assert str(made.saved) == "saved"
+    assert made.metrics == {"accuracy": 1.0}
 
 
 def test_fit_says_how_well_it_does_on_the_test_rows(say, classifier, task_file, data):
@@ -79,13 +80,19 @@ def test_fit_does_not_write_over_what_is_there(say, classifier, task_file, data,
     (saved / "thesis.txt").write_text("years of work", encoding="utf-8")
     said = say("fit", task_file, "-m", "tfidf", "--data", data, "-o", saved)
     assert said.code == 2
-    assert "holds something already" in said.err
+    assert "holds something else (thesis.txt)" in said.err
+
+
+def test_fit_refuses_a_place_that_cannot_be(say, classifier, task_file, data):
+    said = say("fit", task_file, "-m", "tfidf", "--data", data, "-o", task_file / "inside")
+    assert said.code == 2
+    assert "cannot be written" in said.err
 
 
 def test_fit_refuses_a_file_as_its_folder(say, classifier, task_file, data):
     said = say("fit", task_file, "-m", "tfidf", "--data", data, "-o", task_file)
     assert said.code == 2
-    assert "cannot be written" in said.err
+    assert "is a file" in said.err
 
 
 def test_predict_answers_a_line_a_line(say, classifier, saved, pipe):
@@ -144,3 +151,25 @@ def test_predict_reads_jsonl(say, classifier, saved, tmp_path):
     rows = tmp_path / "rows.jsonl"
     rows.write_text(json.dumps({"text": "good"}) + "\n", encoding="utf-8")
     assert say("predict", saved, rows).out == "positive\n"
+
+
+def test_predict_may_be_told_where_the_backbone_is_now(say, classifier, saved, pipe):
+    pipe("a good film\n")
+    say("predict", saved, "--backbone", "moved/here", "--device", "cpu")
+    assert classifier.made.settings == {"backbone": "moved/here", "device": "cpu", "dtype": "auto"}
+
+
+def test_what_was_fitted_is_shown_saved_and_asked(say, task_file, data, tiny_bert_folder, pipe):
+    model = ("--backbone", tiny_bert_folder)
+    rows = say("show", task_file, "--text", "a good film", *model, "--json").json
+    assert [row["pattern"] for row in rows] == ["it-was", "just"]
+    assert {"guesses", "probabilities", "mass"} <= rows[0].keys()
+
+    settings = "prompt:steps=2+lora:r=2"
+    fitted = say("fit", task_file, "-m", settings, "-k", 2, "--data", data, *model, "-o", "saved", "--json")
+    assert fitted.code == 0, fitted.err
+    pipe("a good film\na bad film\n")
+    said = say("predict", "saved", "--json")
+    assert said.code == 0, said.err
+    assert [set(line["probabilities"]) for line in said.lines] == [{"negative", "positive"}] * 2
+    assert all(line["label"] in line["probabilities"] for line in said.lines)

@@ -113,18 +113,11 @@ def test_the_report_names_what_could_not_be_done(make_plan, tmp_path):
     assert "every member became non-finite" in page
 
 
-def test_the_report_escapes_what_stands_in_names(make_plan, data, tmp_path):
-    (tmp_path / "data" / "films").rename(tmp_path / "data" / "a<b>&c")
-    task = second_named("a<b>&c")
-    page = make_plan("coin", tasks=[task]).run().report(tmp_path / "report.html").read_text(encoding="utf-8")
+def test_the_report_escapes_what_stands_in_names(make_plan, tmp_path):
+    results = make_plan("careful+lora", backbone="a<b>&c").run()
+    page = results.report(tmp_path / "report.html").read_text(encoding="utf-8")
     assert "a&lt;b&gt;&amp;c" in page
     assert "<b>&c" not in page
-
-
-def second_named(name):
-    from promptlab.language.task import Task
-
-    return Task.from_parts(["{text} {mask}."], {"negative": "bad", "positive": "good"}, name=name)
 
 
 def test_a_report_that_cannot_be_written_is_an_output_error(results, tmp_path):

@@ -1,0 +1,363 @@
+"""A method over a tuning over a backbone, with scikit-learn's manners.
+
+    PromptClassifier(task, method="pet", tuning="lora", backbone="FOLDER").fit(train, unlabeled=pool).predict(texts)
+    PromptClassifier(patterns=["{text} It was {mask}."], verbalizer={"negative": "terrible", "positive": "great"}, ...)
+
+Rows come as texts, dicts, tuples, Examples, a DataFrame, a Dataset, an array, or the path of a file.
+"""
+
+from collections.abc import Mapping, Sequence
+from inspect import signature
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from promptlab.backbone.backbone import Backbone, load_backbone
+from promptlab.data.files import KINDS, file_kind
+from promptlab.data.sources import read_examples
+from promptlab.data.targets import classes_of, labels_of
+from promptlab.errors import DataError, SettingError
+from promptlab.hub import Loaded, Origin, load_predictor, push_folder, save_predictor
+from promptlab.language.example import Example
+from promptlab.language.library import load_task
+from promptlab.language.task import Task
+from promptlab.methods.chosen import Chosen, choose
+from promptlab.methods.method import Job, probabilities
+from promptlab.methods.shown import Shown, show, show_untrained
+from promptlab.spec import System
+
+
+class PromptClassifier(ClassifierMixin, BaseEstimator):
+    """Classifies texts after a few labelled ones.
+
+    Args:
+        task: a Task, the name of a shipped one, or the path of a pattern file; None where the next two say it.
+        method: how the examples are used: ``"pet"``, ``"pet:repetitions=1"``, ``"pet+lora"``, or an object of settings.
+        tuning: which weights learn: ``"lora:r=8"`` or an object of settings; None is ``full``.
+        backbone: a folder, a hub name, or a loaded Backbone, which clones then share instead of loading it each time.
+        patterns: texts with a ``{mask}``, in place of a task.
+        verbalizer: a word, or several, for each label; beside ``patterns``.
+        random_state: an int, for the same model each time; None or a RandomState draws one.
+        device: for a backbone given by name: ``auto``, ``cpu``, ``cuda``.
+        dtype: its number format: ``auto``, ``float32``, ``bfloat16``.
+        columns: column of a table by input name, or by ``label``.
+        allow_new_head: let a backbone without language-model head start from a random one.
+
+    Attributes:
+        classes_: all labels of the task as ``y`` wrote them, sorted; integers stand for the task's labels by order.
+            (So a meta-estimator that numbers labels itself, like VotingClassifier, needs a task with sorted labels.)
+        task_: the Task.
+        predictor_: what the method made.
+        backbone_: the loaded Backbone; None where the method needs none.
+        n_learnt_: learnt parameters that are kept, a new head's not counted.
+    """
+
+    def __init__(
+        self,
+        task: Task | str | Path | None = None,
+        *,
+        method: Any = "pet",
+        tuning: Any = None,
+        backbone: str | Path | Backbone | None = None,
+        patterns: Sequence[str] | Mapping[str, str] | None = None,
+        verbalizer: Mapping[Any, str | Sequence[str]] | None = None,
+        random_state: Any = 0,
+        device: str = "auto",
+        dtype: str = "auto",
+        columns: Mapping[str, str] | None = None,
+        allow_new_head: bool = False,
+    ):
+        self.task = task
+        self.method = method
+        self.tuning = tuning
+        self.backbone = backbone
+        self.patterns = patterns
+        self.verbalizer = verbalizer
+        self.random_state = random_state
+        self.device = device
+        self.dtype = dtype
+        self.columns = columns
+        self.allow_new_head = allow_new_head
+
+    def fit(self, X: Any = None, y: Any = None, unlabeled: Any = None) -> "PromptClassifier":
+        """Learns.
+
+        Args:
+            X: rows; None where the method needs no labels. Rows without a label count as unlabelled ones then.
+            y: a label a row: names, ids, or values of the task's mapping; None where the rows bring their labels.
+            unlabeled: rows whose labels, if any, are left unread.
+
+        Raises:
+            DataError: rows or labels that cannot be used.
+            SettingError: parameters that cannot be.
+            BackboneError: the backbone cannot be loaded, or is of a kind that the method cannot use.
+        """
+        task, chosen = self._asked(), choose(self.method, self.tuning)
+        rows, written = self._labelled(task, X, y, chosen)
+        labelled = [row for row in rows if row.label is not None]
+        pool = [row for row in rows if row.label is None]
+        pool += [] if unlabeled is None else self._read(unlabeled, task, False, "unlabeled")
+        backbone = self._loaded() if chosen.method.needs_backbone else None
+        seed = _seed(self.random_state)
+        job, origin = (
+            Job(task, labelled, pool, seed=seed),
+            Origin(chosen.system, chosen.settings, seed, len(labelled), len(pool)),
+        )
+        [lasting] = [predictor.keep() for _, predictor in chosen.method.fit(backbone, chosen.tuning, [job])]
+        return self._fitted(Loaded(lasting, task, backbone, origin), *classes_of(task, written))
+
+    def _fitted(self, loaded: Loaded, classes: np.ndarray, order: Sequence[int]) -> "PromptClassifier":
+        self.predictor_, self.task_, self.backbone_ = loaded.predictor, loaded.task, loaded.backbone
+        self.classes_, self._order, self._origin = classes, list(order), loaded.origin
+        self.n_learnt_ = int(loaded.predictor.facts.get("stored_parameters", 0))
+        return self
+
+    # answers
+
+    def predict(self, X: Any) -> np.ndarray:
+        """The likeliest label of each row, ``(rows,)``, in the values of ``classes_``."""
+        scores = self._scores(X)
+        return self.classes_[np.where(np.isnan(scores), -np.inf, scores).argmax(axis=1)]
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Probabilities, ``(rows, labels)``, in the order of ``classes_``."""
+        return probabilities(self._scores(X))
+
+    def decision_function(self, X: Any) -> np.ndarray:
+        """Scores, ``(rows, labels)``; of two labels the second's lead over the first, ``(rows,)``."""
+        scores = self._scores(X)
+        return scores[:, 1] - scores[:, 0] if scores.shape[1] == 2 else scores
+
+    def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
+        """Accuracy.
+
+        Args:
+            X: rows.
+            y: a label a row; None where the rows bring their labels.
+            sample_weight: one a row.
+
+        Raises:
+            DataError: rows or labels that cannot be used.
+        """
+        check_is_fitted(self)
+        rows = self._read(X, self.task_, y is None, "X")
+        labels = [str(row.label) for row in rows] if y is None else self._targets(self.task_, rows, y).labels
+        places = {self.task_.labels[at]: place for place, at in enumerate(self._order)}
+        gold = self.classes_[[places[label] for label in labels]]
+        return float(super().score(rows, gold, sample_weight))
+
+    def show(self, X: Any) -> Shown:
+        """What each pattern read and what the model guessed; of a classifier that has not learnt, the plain backbone.
+
+        Args:
+            X: a text, a dict of fields, an Example, or several of them.
+
+        Raises:
+            DataError: rows that cannot be used.
+            SettingError: nothing learnt yet, and no backbone to ask.
+        """
+        if self.__sklearn_is_fitted__():
+            return show(self.predictor_, self._one_or_more(X, self.task_))
+        task = self._asked()
+        return show_untrained(task, self._loaded(), self._one_or_more(X, task))
+
+    def _scores(self, X: Any) -> np.ndarray:
+        check_is_fitted(self)
+        rows = self._read(X, self.task_, False, "X")
+        if not rows:
+            return np.zeros((0, len(self._order)))
+        return np.asarray(self.predictor_.scores(rows), dtype=np.float64)[:, self._order]
+
+    # rows and labels
+
+    def _labelled(self, task: Task, X: Any, y: Any, chosen: Chosen) -> tuple[list[Example], Mapping[str, Any]]:
+        """Rows with their labels, and how ``y`` wrote each label."""
+        name, needed = chosen.system.method.name, chosen.method.needs_labels
+        if X is None:
+            if needed:
+                raise DataError(f"{name} learns from labelled rows, and there are none. Write fit(X, y).")
+            return [], {} if y is None else labels_of(y, task, self._hint(task)).written
+        if y is None:
+            return self._read(X, task, True if needed else None, "X"), {}
+        rows = self._read(X, task, False, "X")
+        targets = self._targets(task, rows, y)
+        named = zip(rows, targets.labels, strict=True)
+        return [Example(row.fields, label, row.group) for row, label in named], targets.written
+
+    def _targets(self, task: Task, rows: Sequence[Example], y: Any) -> Any:
+        targets = labels_of(y, task, self._hint(task))
+        if len(targets.labels) != len(rows):
+            raise DataError(f"X has {len(rows)} rows and y {len(targets.labels)} labels. Write one label a row.")
+        return targets
+
+    def _hint(self, task: Task) -> str:
+        return " Give it a word in verbalizer=." if self.task is None else ""
+
+    def _read(self, source: Any, task: Task, labelled: bool | None, where: str) -> list[Example]:
+        if isinstance(source, str) and file_kind(Path(source)) not in KINDS:
+            raise DataError(f"{where} is one text. Write a list of rows, [{source[:40]!r}], or the path of a file.")
+        if labelled is False and isinstance(source, Mapping) and not any(isinstance(v, str) for v in source.values()):
+            source = [
+                dict(zip(source, row, strict=True)) for row in zip(*source.values(), strict=True)
+            ]  # a Dataset's slice
+        rows = source.tolist() if isinstance(source, np.ndarray) else source
+        return read_examples(rows, task, self.columns, labelled, where)
+
+    def _one_or_more(self, X: Any, task: Task) -> list[Example]:
+        one = isinstance(X, str | Mapping | Example) or (isinstance(X, tuple) and len(X) == len(task.inputs))
+        return self._read([X] if one else X, task, False, "X")
+
+    # parameters
+
+    def _asked(self) -> Task:
+        given = self.patterns is not None or self.verbalizer is not None
+        if self.task is not None and given:
+            raise SettingError("task= says the patterns and label words already. Leave patterns= and verbalizer= out.")
+        if self.task is None and (self.patterns is None or not isinstance(self.verbalizer, Mapping)):
+            raise SettingError(
+                "nothing says what to ask. Write task= (a Task, a shipped one's name, the path of a .yaml file), or "
+                'patterns=["{text} It was {mask}."] and verbalizer={"negative": "terrible", "positive": "great"}.'
+            )
+        if not isinstance(self.task, Task | str | Path | None):
+            kind = type(self.task).__name__
+            raise SettingError(
+                f"task is a {kind}. Write a Task, the name of a shipped one, or the path of a .yaml file."
+            )
+        task = self._task()
+        if not task.labels or task.range is not None:
+            raise SettingError(f"PromptClassifier chooses among labels, and '{task.name}' has none to choose from.")
+        return task
+
+    def _task(self) -> Task:
+        if self.task is None:
+            return Task.from_parts(self.patterns or [], self.verbalizer or {})
+        return self.task if isinstance(self.task, Task) else load_task(self.task)
+
+    def _loaded(self) -> Backbone:
+        if isinstance(self.backbone, Backbone):
+            return self.backbone
+        if self.backbone is None:
+            raise SettingError(f"{self.method} needs a language model. Write backbone= with a folder or a hub name.")
+        wanted = (str(self.backbone), self.device, self.dtype, self.allow_new_head)
+        if getattr(self, "_held", (None,))[0] != wanted:
+            self._held = (wanted, load_backbone(*wanted[:3], allow_new_head=self.allow_new_head))
+        return self._held[1]
+
+    # disk and hub
+
+    def save_pretrained(
+        self, folder: str | Path, merge: bool = False, metrics: Mapping[str, float] | None = None
+    ) -> Path:
+        """Saves what was learnt; the backbone stays where it is and is found again by name and fingerprint.
+
+        Args:
+            folder: new, empty, or one saved before, which is replaced.
+            merge: write a plain transformers checkpoint instead, where the tuning folds into the weights.
+            metrics: scores for the model card, by name.
+
+        Raises:
+            OutputError: the folder cannot be written, or holds something else.
+            SettingError: it cannot be merged.
+        """
+        return self._save(folder, merge, metrics)
+
+    def push_to_hub(
+        self,
+        repo: str,
+        *,
+        merge: bool = False,
+        metrics: Mapping[str, float] | None = None,
+        private: bool | None = None,
+    ) -> str:
+        """Saves it on the hub and returns its address; no folder of this machine is told.
+
+        Args:
+            repo: ``user/model``; made if it is not there.
+            merge: as for :meth:`save_pretrained`.
+            metrics: as for :meth:`save_pretrained`.
+            private: whether only its owner sees it; the account's default where None.
+
+        Raises:
+            OutputError: the hub refuses, or cannot be reached.
+            SettingError: it cannot be merged.
+        """
+        with TemporaryDirectory() as folder:
+            return push_folder(self._save(Path(folder) / "model", merge, metrics, repo), repo, private)
+
+    def _save(self, folder: str | Path, merge: bool, metrics: Mapping[str, float] | None, name: str = "") -> Path:
+        check_is_fitted(self)
+        values = dict(zip((self.task_.labels[at] for at in self._order), self.classes_.tolist(), strict=True))
+        more = {"classes": values, "columns": self.columns and dict(self.columns)}
+        known = self._origin
+        origin = Origin(known.system, known.settings, known.seed, known.labelled, known.unlabelled,
+                        known.metrics if metrics is None else metrics, more)  # fmt: skip
+        return save_predictor(folder, self.predictor_, self.backbone_, origin, merge=merge, name=name or None)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        folder: str | Path,
+        backbone: str | Path | Backbone | None = None,
+        device: str = "auto",
+        dtype: str = "auto",
+        *,
+        allow_other_backbone: bool = False,
+    ) -> "PromptClassifier":
+        """The classifier that was saved.
+
+        Args:
+            folder: the folder, or its name on the hub.
+            backbone: where the backbone is now, or itself; by default where it was when the model was saved.
+            device: for the backbone.
+            dtype: its number format; ``auto`` is the one it was saved with (on a CPU float32 for a half format).
+            allow_other_backbone: lets a backbone answer that is not the one it learnt on.
+
+        Raises:
+            OutputError: a file is missing, damaged, or of a newer promptlab.
+            BackboneError: the backbone is missing, or is another than the one it learnt on.
+        """
+        loaded = load_predictor(folder, backbone, device, dtype, allow_other_backbone=allow_other_backbone)
+        origin, stand = loaded.origin, loaded.backbone
+        where = backbone if isinstance(backbone, Backbone) else stand and stand.name
+        made = cls(loaded.task, method=str(origin.system.method), tuning=_text(origin.system), backbone=where,
+                   random_state=origin.seed, device=device, dtype=dtype, columns=origin.more.get("columns"),
+                   allow_new_head=bool(stand and stand.new_head))  # fmt: skip
+        return made._fitted(loaded, *classes_of(loaded.task, origin.more.get("classes", {})))
+
+    # scikit-learn
+
+    def __repr__(self, N_CHAR_MAX: int = 700) -> str:
+        defaults = {name: one.default for name, one in signature(type(self)).parameters.items()}
+        changed = {
+            name: getattr(self, name) for name, default in defaults.items() if getattr(self, name) is not default
+        }
+        shown = {name: value.name if isinstance(value, Task) else value for name, value in changed.items()}
+        listed = ", ".join(f"{name}={value!r}" for name, value in shown.items())
+        return f"{type(self).__name__}({listed})"
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "predictor_")
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.string = tags.input_tags.one_d_array = True
+        tags.target_tags.required = False  # rows may bring their labels
+        return tags
+
+
+def _text(system: System) -> str | None:
+    return str(system.tuning) if system.tuning else None
+
+
+def _seed(state: Any) -> int:
+    if isinstance(state, int | np.integer):
+        return int(state)
+    try:
+        return int(check_random_state(state).randint(2**31 - 1))
+    except ValueError as error:
+        raise SettingError(f"random_state={state!r} cannot be. Write an int, None or a RandomState.") from error

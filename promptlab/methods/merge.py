@@ -1,0 +1,71 @@
+"""A predictor as a plain transformers checkpoint, where one can say what it says.
+
+    one model, no calibration, a tuning that folds into the weights
+    cloze     the backbone with the learnt weights, and its own language-model head
+    head      its encoder under a classification head, where that reads what the architecture's own head reads
+
+Anything else is refused with its reason.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from promptlab.backbone.export import write_classifier, write_language_model
+from promptlab.errors import SettingError
+from promptlab.methods.method import Predictor
+from promptlab.methods.predict import Ensemble, Model
+
+_INSTEAD = "Save it without merge."
+
+
+def mergeable(predictor: Predictor, system: str) -> Model:
+    """The one model that the predictor is.
+
+    Args:
+        predictor: of any method.
+        system: what it is called.
+
+    Raises:
+        SettingError: it is several models, learnt no weights, or is calibrated.
+    """
+    if isinstance(predictor, Ensemble):
+        if len(predictor.members) > 1:
+            raise SettingError(
+                f"{system} is {len(predictor.members)} models together, and a plain checkpoint holds one. {_INSTEAD} "
+                "Or learn a single one: prompt, finetune, pet with unlabelled rows."
+            )
+        return mergeable(predictor.members[0], system)
+    if not isinstance(predictor, Model) or predictor.tuning is None:
+        raise SettingError(f"{system} changes no weights of a backbone, so there is nothing to merge. {_INSTEAD}")
+    if predictor.bias is not None:
+        raise SettingError(f"{system} is calibrated, which a plain checkpoint cannot hold. {_INSTEAD}")
+    return predictor
+
+
+def manner(model: Model) -> str:
+    """``head``, ``cloze`` or ``continuation``: what its checkpoint will be."""
+    if model.pvp is None:
+        return "head"
+    return "cloze" if model.backbone.kind == "masked" else "continuation"
+
+
+def write_merged(model: Model, folder: Path, system: str) -> None:
+    """Writes the checkpoint with its tokenizer.
+
+    Raises:
+        SettingError: what was learnt stands beside the weights, or the head reads what a plain one would not.
+    """
+    tuning: Any = model.tuning
+    inside = {name: one for name, one in model.state.items() if not name.startswith("head.")}
+    with tuning.applied(model.backbone, inside):
+        if any(module._forward_hooks for module in model.backbone.model.modules()):
+            raise SettingError(
+                f"{system}: what was learnt stands beside the weights of {model.backbone.name}, so it cannot be merged "
+                f"into them. {_INSTEAD}"
+            )
+        if model.pvp is not None:
+            write_language_model(model.backbone, folder)
+            return
+        ready = model.head()
+        ready.module.load_state_dict(dict(ready.parameters))
+        write_classifier(model.backbone, ready.module, model.task.labels, model.pool, folder)
