@@ -54,13 +54,19 @@ def main() -> None:
     parser.add_argument("--pool", type=int, default=500)
     options = parser.parse_args()
     backbone = replace(load_backbone(options.backbone), max_length=48)
-    tasks = {name: jobs_of(name, options.data, options.seeds, options.limit, options.pool) for name in options.tasks.split(",")}
+    tasks = {
+        name: jobs_of(name, options.data, options.seeds, options.limit, options.pool)
+        for name in options.tasks.split(",")
+    }
     for system in parse_systems(options.systems):
         start, means = time.monotonic(), {}
         for name, jobs in tasks.items():
             means[name] = float(np.mean(accuracies(system, backbone, jobs)))
         each = "  ".join(f"{name} {mean:.3f}" for name, mean in means.items())
-        print(f"{system!s:60} {each}  mean {np.mean(list(means.values())):.3f}  {time.monotonic() - start:.0f} s", flush=True)
+        print(
+            f"{system!s:60} {each}  mean {np.mean(list(means.values())):.3f}  {time.monotonic() - start:.0f} s",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Calibration: what a pattern says whatever the text is taken away from its label scores.
 
     none         nothing
-    contextual   log of the mean probability on content-free texts "", "N/A", "[MASK]"   (Zhao et al. 2021, 2102.09690)
-    pmi          the label log-scores of the pattern with empty fields                  (Holtzman et al. 2021, 2104.08315)
+    contextual   log of the mean probability on the texts "", "N/A", "[MASK]"           (Zhao et al. 2021, 2102.09690)
+    contextual   log of the mean probability on the texts "", "N/A", "[MASK]"          (Zhao et al. 2021, 2102.09690)
     batch        the mean label log-score over unlabelled rows                          (Zhou et al. 2024, 2309.17249)
 
 Each is one number a label, so it is learnt once and subtracted from every row. ``batch`` over the rows that are asked
@@ -45,7 +45,9 @@ def bias(kind: str, model: Model, job: Job, rows: Sequence[Example]) -> np.ndarr
     if kind != "batch":
         raise SettingError(f"calibration={kind}: no such kind.{did_you_mean(kind, KINDS)} Write {', '.join(KINDS)}.")
     if not rows:
-        raise DataError("calibration=batch needs unlabelled rows, and there are none. Give --unlabeled FILE, or transductive=true.")
+        raise DataError(
+            "calibration=batch needs unlabelled rows, and there are none. Give --unlabeled FILE, or transductive=true."
+        )
     scores = model.scores(rows)
     return np.asarray((scores - np.log(np.exp(scores).sum(1, keepdims=True))).mean(0))
 

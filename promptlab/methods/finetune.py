@@ -3,6 +3,8 @@
     read the text (two texts as a pair), pool one vector
     a fresh head turns it into label scores
     train head and tuning together:  cross-entropy
+
+The head is the architecture's own; what it reads is its own way too, unless ``pool`` says otherwise.
 """
 
 from collections.abc import Iterable, Iterator
@@ -37,7 +39,7 @@ class Finetune:
     learns: ClassVar[bool] = True
     steps: int | None = None
     batch: int = 8
-    head_lr: float | None = 1e-3
+    head_lr: float | None = 5e-3
     pool: str | None = None
     budget: int | None = None
 

@@ -57,7 +57,9 @@ def gold(job: Job) -> np.ndarray:
         DataError: there is no labelled row.
     """
     if not job.labelled:
-        raise DataError(f"{job.task.name}: this method learns from labelled rows, and there are none. Give -k 1 or more.")
+        raise DataError(
+            f"{job.task.name}: this method learns from labelled rows, and there are none. Give -k 1 or more."
+        )
     return np.array([job.task.labels.index(example.label or "") for example in job.labelled])
 
 

@@ -25,8 +25,8 @@ def usable(task: Task, backbone: Backbone, choice: str) -> tuple[Sequence[PVP], 
     skipped = [pvp.name for pvp in chosen if not pvp.pattern.mask_last]
     if not good or (skipped and choice not in ("first", "all")):
         raise BackboneError(
-            f"{task.name}: a causal backbone reads only what stands before the mask, so {_and(skipped)} cannot be used. "
-            "Write a pattern whose {mask} comes after every field."
+            f"{task.name}: a causal backbone reads only what stands before the mask, so {_and(skipped)} cannot be "
+            "used. Write a pattern whose {mask} comes after every field."
         )
     notes = [f"skipped {_and(skipped)}: a field after the mask"] if skipped else []
     return (good[:1] if choice == "first" else good), notes

@@ -32,7 +32,8 @@ from promptlab.tuning.tuning import Tuning
 PRESETS: dict[str, dict[str, Any]] = {
     "ours": {
         "repetitions": 3, "weights": "uniform", "steps": None, "batch": 8, "mlm": 0.0, "mlm_batch": 8, "warmup": 0.1,
-        "student_steps": 120, "student_batch": 16, "student_repetitions": 1, "temperature": 2.0, "pool": 600, "lr": None,
+        "student_steps": 120, "student_batch": 16, "student_repetitions": 1, "temperature": 2.0, "pool": 600,
+        "lr": None,
     },
     # arXiv:2001.07676: 4 labelled and 12 unlabelled rows a step, alpha = 1e-4, 10,000 unlabelled rows a label
     "2020": {
@@ -91,7 +92,7 @@ class Pet:
     student_steps: int | None = None
     student_batch: int | None = None
     student_repetitions: int | None = None
-    head_lr: float | None = 1e-3
+    head_lr: float | None = 5e-3
     warmup: float | None = None
     lr: float | None = None
     budget: int | None = None
@@ -137,10 +138,13 @@ class _Fit:
             self._rated(cloze_member(job, pvp, f"pet/{pvp.name}/{repetition}"))
             for job in jobs for pvp in pvps for repetition in range(self.pet.repetitions)
         ]  # fmt: skip
-        trained = train(self.backbone, self.tuning, members, self._member_recipe(jobs[0]), self.encoder, self._label(jobs))
+        trained = train(
+            self.backbone, self.tuning, members, self._member_recipe(jobs[0]), self.encoder, self._label(jobs)
+        )
         ensembles = [self._ensemble(job, pvps, trained, list(notes)) for job in jobs]
-        taught = [(job, one) for job, one in zip(jobs, ensembles, strict=True) if one.soft is not None]
-        yield from ((job, one.answer) for job, one in zip(jobs, ensembles, strict=True) if one.soft is None)
+        both = list(zip(jobs, ensembles, strict=True))
+        yield from ((job, one.answer) for job, one in both if one.answer is not None)
+        taught = [(job, one) for job, one in both if one.answer is None]
         if taught:
             yield from self._students(taught)
 
@@ -154,14 +158,16 @@ class _Fit:
                 soft.append(model.scores(pool))
             else:
                 models.append(self._lasting(model, job))
-            notes += [f"{done.member.key} froze at step {done.facts['frozen_at']}"] * (done.facts["frozen_at"] is not None)
+            notes += [f"{done.member.key} froze at step {done.facts['frozen_at']}"] * (
+                done.facts["frozen_at"] is not None
+            )
         facts = {"stack": done.facts["stack"], "examples_seen": done.facts["seen"] * len(weights), "notes": notes,
                  "weights": weights.tolist()}  # fmt: skip
         if teach:
             return _Taught(pool, probabilities(merge(soft, weights) / self.pet.temperature), facts, None)
         if self.pet.student:
             notes.append("no unlabelled rows: the ensemble answers")
-        return _Taught(pool, None, facts, Ensemble(models, weights, facts))
+        return _Taught(pool, np.zeros((0, 0)), facts, Ensemble(models, weights, facts))
 
     def _lasting(self, model: Model, job: Job) -> Predictor:
         # whole weights of every member are too much to hold: where the queries are known, their scores will do
@@ -217,9 +223,9 @@ class _Fit:
 
 @dataclass(frozen=True)
 class _Taught:
-    """What one job's members say: soft labels of the pool ``(rows, labels)``, or the ensemble itself."""
+    """What one job's members say: soft labels of the pool ``(rows, labels)``, or the ensemble as the answer."""
 
     pool: Sequence[Example]
-    soft: np.ndarray | None
+    soft: np.ndarray
     facts: dict[str, Any]
     answer: Any

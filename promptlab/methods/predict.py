@@ -3,6 +3,8 @@
     model        the backbone as one member has it: label words at the mask, or a head on the bare text
     ensemble     sum over members of weight x scores / sum of weights        (PET, eq. 4)
     remembered   scores of the queries, taken while a model lived
+
+All answer with scores ``(examples, labels)``, never with probabilities.
 """
 
 from collections.abc import Mapping, Sequence
@@ -56,7 +58,9 @@ class Model:
     def __post_init__(self) -> None:
         inside = {name: one for name, one in self.state.items() if not name.startswith("head.")}
         self.facts.setdefault("stored_parameters", sum(one.numel() for one in inside.values()))
-        self.facts.setdefault("head_parameters", sum(one.numel() for one in self.state.values()) - self.facts["stored_parameters"])
+        self.facts.setdefault(
+            "head_parameters", sum(one.numel() for one in self.state.values()) - self.facts["stored_parameters"]
+        )
 
     def scores(self, examples: Sequence[Example]) -> np.ndarray:
         """Label scores, ``(examples, labels)``: log-probabilities of label words, or a head's logits."""
@@ -114,6 +118,7 @@ class Ready:
     dtype: torch.dtype
 
     def __call__(self, vectors: Tensor) -> Tensor:
+        """Label scores ``(rows, labels)`` of pooled vectors ``(rows, width)``."""
         scores: Tensor = functional_call(self.module, dict(self.parameters), (vectors,))
         return scores
 
@@ -208,7 +213,15 @@ def restore_model(task: Task, backbone: Backbone, config: dict[str, Any], tensor
     state |= {name: one.to(backbone.dtype) for name, one in state.items() if not name.startswith("head.")}
     pvp = task.pvp(config["pvp"]) if config["pvp"] else None
     return Model(
-        task, backbone, Encoder(backbone), pvp, tuning, state, tensors.get("bias"), config["pool"], dict(config["facts"])
+        task,
+        backbone,
+        Encoder(backbone),
+        pvp,
+        tuning,
+        state,
+        tensors.get("bias"),
+        config["pool"],
+        dict(config["facts"]),
     )
 
 

@@ -4,6 +4,8 @@
     train so that the label's word wins at the mask:  cross-entropy of softmax over label scores
     optionally beside it, masked words of unlabelled text in the same pattern:  L = (1 - a) CE + a MLM
     answer the label with the highest score; several patterns: one model each, the mean of their scores
+
+Which tensors learn, the tuning says; soft prompts and prefixes are this method with another tuning.
 """
 
 from collections.abc import Iterable, Iterator
@@ -60,7 +62,9 @@ class Prompt:
             for job in alike:
                 models = []
                 for _, done in zip(pvps, trained, strict=False):
-                    model = Model(job.task, backbone, encoder, done.member.pvp, tuning, done.state, facts=dict(done.facts))
+                    model = Model(
+                        job.task, backbone, encoder, done.member.pvp, tuning, done.state, facts=dict(done.facts)
+                    )
                     models.append(model if len(pvps) == 1 or tuning.stackable else model.keep())
                 facts = {"notes": notes, "stack": models[0].facts["stack"], "examples_seen": models[0].facts["seen"]}
                 yield job, Ensemble(models, np.ones(len(models)), facts)

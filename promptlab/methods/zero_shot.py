@@ -4,6 +4,8 @@
     score of a label = log-probability of its word at the mask (masked) or next (causal)
     take away what the pattern says whatever the text is (calibration)
     answer the label with the highest score; several patterns: the mean of their scores
+
+With ``calibration`` the answer no longer leans to the label whose word is frequent anyway.
 """
 
 from collections.abc import Iterable, Iterator

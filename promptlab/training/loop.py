@@ -48,7 +48,12 @@ class Trained:
 
 
 def train(
-    backbone: Backbone, tuning: Tuning, members: Sequence[Member], recipe: Recipe, encoder: Encoder, label: str = "train"
+    backbone: Backbone,
+    tuning: Tuning,
+    members: Sequence[Member],
+    recipe: Recipe,
+    encoder: Encoder,
+    label: str = "train",
 ) -> Iterator[Trained]:
     """Trains all members and yields each, in order.
 
@@ -68,7 +73,9 @@ def train(
                 done = _train_stack(backbone, tuning, stack, recipe, advance)
             except torch.OutOfMemoryError as error:
                 if size == 1:
-                    raise TrainingError(f"no memory for one member: {recipe.batch} rows. Write a smaller batch=.") from error
+                    raise TrainingError(
+                        f"no memory for one member: {recipe.batch} rows. Write a smaller batch=."
+                    ) from error
                 size, rows = max(1, size // 2), [Rows(one.member, recipe, backbone, encoder) for one in stack] + rest
                 log.warning("out of memory: the stack restarts with %d members", size)
                 continue
@@ -91,7 +98,7 @@ def _train_stack(backbone: Backbone, tuning: Tuning, rows: list[Rows], recipe: R
     with tuning.learn(backbone, cloze, generators) as learnt, _dropping(backbone, tuning.dropout, seed):
         head = None if cloze else _heads(backbone, members, generators, recipe, tuning)
         optimiser = _optimiser(backbone, tuning, members, learnt, head, recipe)
-        active, history, frozen = _steps(backbone, rows, recipe, head, optimiser, advance)
+        history, frozen = _steps(backbone, rows, recipe, head, optimiser, advance)
         facts = {"stack": [member.key for member in members]}
         return [
             Trained(
@@ -105,9 +112,10 @@ def _train_stack(backbone: Backbone, tuning: Tuning, rows: list[Rows], recipe: R
 
 def _steps(
     backbone: Backbone, rows: list[Rows], recipe: Recipe, head: HeadStack | None, optimiser: AdamW, advance: Any
-) -> tuple[Tensor, Tensor, list[int | None]]:
+) -> tuple[Tensor, list[int | None]]:
     active = torch.ones(len(rows), dtype=torch.bool, device=backbone.device)
-    latest, frozen = torch.full((len(rows),), torch.nan), [None] * len(rows)
+    frozen: list[int | None] = [None] * len(rows)
+    latest = torch.full((len(rows),), torch.nan)
     for step in range(recipe.steps):
         each = step_losses(backbone, rows, [one.next() for one in rows], recipe, head)
         optimiser.zero_grad()
@@ -120,7 +128,7 @@ def _steps(
         optimiser.step(linear(step, recipe.steps, recipe.warmup), norms, active, recipe.clip)
         latest = torch.where(active, each.detach(), latest.to(each)).cpu()
         advance(1)
-    return active, latest, frozen
+    return latest, frozen
 
 
 def step_losses(
@@ -175,7 +183,12 @@ def _heads(
 
 
 def _optimiser(
-    backbone: Backbone, tuning: Tuning, members: Sequence[Member], learnt: Learnt, head: HeadStack | None, recipe: Recipe
+    backbone: Backbone,
+    tuning: Tuning,
+    members: Sequence[Member],
+    learnt: Learnt,
+    head: HeadStack | None,
+    recipe: Recipe,
 ) -> AdamW:
     rate = tuning.rate(backbone, cloze=head is None)
     lr = torch.tensor([rate if member.lr is None else member.lr for member in members], dtype=torch.float64)

@@ -5,6 +5,8 @@
                         arXiv:1503.02531; PET section 3.3)
     auxiliary MLM       cross-entropy of masked tokens in unlabelled text in the same pattern  (PET section 3.2)
                         L = (1 - a) CE + a MLM, a as the paper writes it (1e-4)
+
+A member's loss is the mean over its own rows; a stack sums its members.
 """
 
 import torch

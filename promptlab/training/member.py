@@ -121,7 +121,7 @@ class Rows:
     def next(self) -> Step:
         """The next step's rows."""
         taken = self.stream.next()
-        rows, masked = self.encoded.take(taken), []
+        rows, masked = self.encoded.take(taken), list[list[int]]()
         if self.masker:
             extra, masked = self.masker.next()
             rows = join([rows, extra])

@@ -1,4 +1,4 @@
-"""Masked words for the auxiliary loss: 15 % of a row's tokens; of these 80 % become the mask, 10 % a random token, 10 % stay.
+"""Masked words for the auxiliary loss: 15 % of a row's tokens, 80 % of them masked, 10 % random, 10 % as they were.
 
 Never a target: padding, special tokens, and the mask that asks the task's question.
 """

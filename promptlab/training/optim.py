@@ -3,9 +3,9 @@
     m <- b1 m + (1 - b1) g        v <- b2 v + (1 - b2) g^2
     w <- w - lr wd w              w <- w - lr (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps)
 
-After Loshchilov & Hutter 2019 (arXiv:1711.05101, algorithm 2). Adam is elementwise, so a member's slice moves exactly
-as it would alone; what is not elementwise (the gradient's norm) is computed a member at a time. Whole weights, which are
-always a stack of one, go through torch's fused kernel: one pass over memory where plain code needs ten.
+After Loshchilov & Hutter 2019 (arXiv:1711.05101, algorithm 2). Adam is elementwise, so a member's slice moves as it
+would alone; what is not elementwise (the gradient's norm) is computed a member at a time. Whole weights, always a stack
+of one, go through torch's fused kernel: one pass over memory where plain code needs ten.
 """
 
 import math

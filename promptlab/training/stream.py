@@ -1,6 +1,6 @@
 """The rows a member sees: exactly B a step from its own generator, whatever the size of its set.
 
-    shuffle all rows; deal B a step; a short batch is filled from the next shuffle
+shuffle all rows; deal B a step; a short batch is filled from the next shuffle
 """
 
 import torch

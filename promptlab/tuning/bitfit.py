@@ -46,18 +46,17 @@ class BitFit:
     ) -> AbstractContextManager[Beside]:
         """One shift a bias for every member."""
         pieces: dict[str, Piece] = {}
-        for name, module in biased(backbone).items():
-            pieces[name] = Shift(module, module.bias.new_zeros(len(generators), len(module.bias)).requires_grad_(True))
+        for name, (module, bias) in biased(backbone).items():
+            pieces[name] = Shift(module, bias.new_zeros(len(generators), len(bias)).requires_grad_(True))
         return beside(pieces)
 
     def applied(self, backbone: Backbone, state: State) -> AbstractContextManager[None]:
         """Folds the shifts into the biases; beside them where blocks share one bias (ALBERT)."""
-        modules = biased(backbone)
-        if len({id(module.bias) for module in modules.values()}) < len(modules):
-            return _alone(modules, state)
-        prefix = f"{backbone.model.base_model_prefix}."
-        values = {f"{prefix}{name}.bias": module.bias.detach() + state[f"{name}.shift"].to(module.bias)
-                  for name, module in modules.items()}  # fmt: skip
+        found = biased(backbone)
+        if len({bias.data_ptr() for _, bias in found.values()}) < len(found):
+            return _alone(found, state)
+        stem = f"{backbone.model.base_model_prefix}."
+        values = {f"{stem}{name}.bias": bias + state[f"{name}.shift"].to(bias) for name, (_, bias) in found.items()}
         return swapped(dict(backbone.model.named_parameters()), values)
 
     def rate(self, backbone: Backbone, cloze: bool) -> float:
@@ -77,28 +76,30 @@ class Shift:
         return (by_member(y, len(shift)) + shift[:, None]).view_as(y)
 
 
-def biased(backbone: Backbone) -> dict[str, nn.Module]:
-    """The encoder's modules that add a bias, by name.
+def biased(backbone: Backbone) -> dict[str, tuple[nn.Module, Tensor]]:
+    """The encoder's modules that add a bias, and the bias, by name.
 
     Raises:
         BackboneError: there is none, or one is not added by the module's own forward.
     """
     found = {}
     for name, module in backbone.body.named_modules(remove_duplicate=False):
-        if not isinstance(getattr(module, "bias", None), nn.Parameter):
+        bias = getattr(module, "bias", None)
+        if not isinstance(bias, nn.Parameter):
             continue
         if type(module).__name__ not in _ADDS_ITS_BIAS:
             kind = type(module).__name__
             raise BackboneError(f"bitfit: {name} is a {kind}, whose bias a shift of its output cannot stand for.")
-        found[name] = module
+        found[name] = (module, bias.detach())
     if not found:
         raise BackboneError(f"bitfit: {backbone.name} has no biases to learn. Write lora, top or full instead.")
     return found
 
 
 @contextmanager
-def _alone(modules: dict[str, nn.Module], state: State) -> Iterator[None]:
-    pieces: dict[str, Piece] = {name: Shift(module, state[f"{name}.shift"][None].to(module.bias))
-                                for name, module in modules.items()}  # fmt: skip
+def _alone(found: dict[str, tuple[nn.Module, Tensor]], state: State) -> Iterator[None]:
+    pieces: dict[str, Piece] = {
+        name: Shift(module, state[f"{name}.shift"][None].to(bias)) for name, (module, bias) in found.items()
+    }
     with beside(pieces):
         yield

@@ -85,7 +85,9 @@ class Top:
         """
         blocks, norm = backbone.anatomy.blocks, backbone.anatomy.final_norm
         if not 0 < self.layers <= len(blocks):
-            raise SettingError(f"top: layers={self.layers}, but {backbone.name} has {len(blocks)}. Write 1 to {len(blocks)}.")
+            raise SettingError(
+                f"top: layers={self.layers}, but {backbone.name} has {len(blocks)}. Write 1 to {len(blocks)}."
+            )
         modules = [block.module for block in blocks[-self.layers :]] + ([norm[1]] if norm else [])
         chosen = {id(parameter) for module in modules for parameter in module.parameters()}
         return _inside({name: one for name, one in backbone.model.named_parameters() if id(one) in chosen}, generators)

@@ -19,8 +19,8 @@ class Piece(Protocol):
     module: nn.Module
     tensors: dict[str, Tensor]
 
-    def __call__(self, inputs: Tensor, output: Tensor) -> Tensor:
-        """The module's output, changed: same shape."""
+    def __call__(self, x: Tensor, y: Tensor) -> Tensor:
+        """The module's output ``y`` for its input ``x``, changed: same shape."""
 
 
 class Beside:
@@ -29,7 +29,9 @@ class Beside:
     stacked = True
 
     def __init__(self, pieces: Mapping[str, Piece]):
-        self.tensors = {f"{name}.{part}": leaf for name, piece in pieces.items() for part, leaf in piece.tensors.items()}
+        self.tensors = {
+            f"{name}.{part}": leaf for name, piece in pieces.items() for part, leaf in piece.tensors.items()
+        }
 
     def state(self, member: int) -> dict[str, Tensor]:
         """One member's tensors."""

@@ -66,7 +66,7 @@ class Lora:
         pieces: dict[str, Piece] = {}
         for projection in self.projections(backbone):
             bound = 1 / math.sqrt(projection.inputs)  # Kaiming uniform with a = sqrt(5), as loralib starts A
-            weight = projection.module.weight
+            weight = projection.weight
             down = drawn((projection.inputs, self.r), list(generators), bound, weight)
             up = weight.new_zeros(len(generators), self.r, projection.width).requires_grad_(True)
             pieces[projection.name] = LowRank(projection, down, up, self.alpha / self.r, self.dropout)
@@ -80,10 +80,10 @@ class Lora:
 
     def merged(self, backbone: Backbone, state: State) -> dict[str, Tensor]:
         """The changed weights by parameter name."""
-        weights: dict[str, Tensor] = {}
+        own, weights = dict(backbone.model.named_parameters()), dict[str, Tensor]()
         for projection in self.projections(backbone):
             name = projection.name.partition("[")[0] + ".weight"
-            whole = weights.setdefault(name, projection.module.weight.detach().clone())
+            whole = weights.setdefault(name, own[name].detach().clone())
             down, up = (state[f"{projection.name}.{part}"].to(whole) for part in "AB")
             difference = self.alpha / self.r * (down @ up)  # (inputs, width)
             if projection.transposed:
@@ -147,7 +147,7 @@ class LowRank:
 def _alone(tuning: Lora, backbone: Backbone, state: State) -> Iterator[None]:
     pieces: dict[str, Piece] = {}
     for projection in tuning.projections(backbone):
-        down, up = (state[f"{projection.name}.{part}"][None].to(projection.module.weight) for part in "AB")
+        down, up = (state[f"{projection.name}.{part}"][None].to(projection.weight) for part in "AB")
         pieces[projection.name] = LowRank(projection, down, up, tuning.alpha / tuning.r, dropout=0.0)
     with beside(pieces):
         yield

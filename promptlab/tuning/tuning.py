@@ -25,7 +25,7 @@ class Learnt(Protocol):
     """Learnt tensors of a stack while it trains."""
 
     tensors: dict[str, Tensor]
-    """Leaves that require grad, ``(members, ...)``; a stack of one may hold the backbone's own parameters as they are."""
+    """Leaves that require grad, ``(members, ...)``; a stack of one may hold the backbone's own parameters."""
     stacked: bool
     """Whether the tensors carry the members axis."""
 
@@ -64,7 +64,9 @@ def by_member(rows: Tensor, members: int) -> Tensor:
         SettingError: the rows are not a multiple of the members.
     """
     if rows.shape[0] % members:
-        raise SettingError(f"{rows.shape[0]} rows are no multiple of {members} members: every member needs as many rows.")
+        raise SettingError(
+            f"{rows.shape[0]} rows are no multiple of {members} members: every member needs as many rows."
+        )
     return rows.reshape(members, -1, rows.shape[-1])
 
 

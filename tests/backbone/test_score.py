@@ -37,7 +37,9 @@ def test_masked_scores_equal_plain_transformers_code(float64):
         at = inputs["input_ids"][0].tolist().index(backbone.tokenizer.mask_token_id)
         with torch.no_grad():
             log_p = backbone.model(**inputs).logits[0, at].log_softmax(-1)
-        terrible, bad, great = (log_p[backbone.tokenizer.convert_tokens_to_ids(word)].item() for word in ("terrible", "bad", "great"))
+        terrible, bad, great = (
+            log_p[backbone.tokenizer.convert_tokens_to_ids(word)].item() for word in ("terrible", "bad", "great")
+        )
         np.testing.assert_allclose(found.labels[row], [(terrible + bad) / 2, great], atol=1e-10)
         np.testing.assert_allclose(found.mass[row], np.exp([terrible, bad, great]).sum(), atol=1e-10)
 
@@ -50,7 +52,10 @@ def test_the_difference_of_two_labels_is_that_of_their_raw_logits(float64):
         at = inputs["input_ids"][0].tolist().index(backbone.tokenizer.mask_token_id)
         with torch.no_grad():
             logits = backbone.model(**inputs).logits[0, at]
-        ids = [backbone.tokenizer(f" {word}", add_special_tokens=False)["input_ids"][0] for word in ("terrible", "bad", "great")]
+        ids = [
+            backbone.tokenizer(f" {word}", add_special_tokens=False)["input_ids"][0]
+            for word in ("terrible", "bad", "great")
+        ]
         terrible, bad, great = (logits[one].item() for one in ids)
         np.testing.assert_allclose(found[row, 1] - found[row, 0], great - (terrible + bad) / 2, atol=1e-10)
 
@@ -92,7 +97,9 @@ def test_the_head_sees_mask_rows_only(tiny_bert):
 def test_logits_live_for_one_chunk_whatever_the_number_of_rows(tiny_bert, monkeypatch):
     monkeypatch.setattr(scoring, "CHUNK_BYTES", 3 * tiny_bert.vocab * 4)  # three mask rows
     seen = []
-    hook = tiny_bert.model.get_output_embeddings().register_forward_hook(lambda module, x, y: seen.append(y.nelement() * 4))
+    hook = tiny_bert.model.get_output_embeddings().register_forward_hook(
+        lambda module, x, y: seen.append(y.nelement() * 4)
+    )
     try:
         words = label_words(tiny_bert, TASK.pvps[0])
         score(tiny_bert, Encoder(tiny_bert).cloze(TASK.pvps[0].pattern, examples() * 5), words.ids)
@@ -111,7 +118,9 @@ def test_words_of_several_tokens_sum_their_log_probabilities():
     logits = torch.randn(2, 3, 7, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     ids = torch.tensor([[[[1, 2, -1]], [[3, -1, -1]], [[4, 5, 6]]]])
     log_p = logits.log_softmax(-1)
-    expected = torch.stack([log_p[:, 0, 1] + log_p[:, 1, 2], log_p[:, 0, 3], log_p[:, 0, 4] + log_p[:, 1, 5] + log_p[:, 2, 6]], 1)
+    expected = torch.stack(
+        [log_p[:, 0, 1] + log_p[:, 1, 2], log_p[:, 0, 3], log_p[:, 0, 4] + log_p[:, 1, 5] + log_p[:, 2, 6]], 1
+    )
     torch.testing.assert_close(label_scores(logits, ids), expected)
 
 
@@ -128,7 +137,12 @@ def test_members_of_a_mixed_stack_read_their_own_words():
 def test_mass_is_the_probability_of_all_label_words():
     logits = torch.randn(3, 1, 6, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     p = logits.softmax(-1)[:, 0]
-    torch.testing.assert_close(label_mass(logits, torch.tensor([[[[1], [-1]], [[4], [5]]]])).double(), p[:, [1, 4, 5]].sum(1), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(
+        label_mass(logits, torch.tensor([[[[1], [-1]], [[4], [5]]]])).double(),
+        p[:, [1, 4, 5]].sum(1),
+        rtol=1e-5,
+        atol=1e-6,
+    )
 
 
 def test_batches_hold_every_row_once_longest_first_under_the_budget():

@@ -109,7 +109,10 @@ def test_the_pool_is_capped_by_the_runs_seed(tiny_bert, job):
     sizes = [predictor.facts["pool"] for _, predictor in fit(tiny_bert, Lora(r=2), [job], pool=5)]
     assert sizes == [5]
     settled = Pet(pool=5).settled()
-    draws = [pet_module._Fit(settled, tiny_bert, Lora(), None)._pool(Job(job.task, [], job.unlabelled, seed=seed)) for seed in (0, 0, 1)]
+    draws = [
+        pet_module._Fit(settled, tiny_bert, Lora(), None)._pool(Job(job.task, [], job.unlabelled, seed=seed))
+        for seed in (0, 0, 1)
+    ]
     assert draws[0] == draws[1] != draws[2]
 
 
@@ -127,8 +130,20 @@ def test_whole_weights_without_a_student_are_scored_while_they_live(tiny_bert, j
 def test_presets_are_the_papers():
     first, second = Pet(preset="2020").settled(), Pet(preset="superglue").settled()
     assert (first.steps, first.batch, first.mlm_batch, first.mlm, first.student_steps) == (1000, 4, 12, 1e-4, 5000)
-    assert (first.weights, first.temperature, first.repetitions, first.student_repetitions, first.lr) == ("accuracy", 2.0, 3, 3, 1e-5)
-    assert (second.steps, second.batch, second.mlm, second.student_steps, second.student_repetitions) == (250, 16, 0.0, 5000, 1)
+    assert (first.weights, first.temperature, first.repetitions, first.student_repetitions, first.lr) == (
+        "accuracy",
+        2.0,
+        3,
+        3,
+        1e-5,
+    )
+    assert (second.steps, second.batch, second.mlm, second.student_steps, second.student_repetitions) == (
+        250,
+        16,
+        0.0,
+        5000,
+        1,
+    )
     assert second.pool == 20_000
 
 

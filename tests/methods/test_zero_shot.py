@@ -26,7 +26,9 @@ def alone(backbone, job, name):
 
 def test_the_first_pattern_answers_unless_told_otherwise(tiny_bert, job):
     name = job.task.pvps[0].name
-    np.testing.assert_array_equal(fit(tiny_bert, job).scores(job.queries), alone(tiny_bert, job, name).scores(job.queries))
+    np.testing.assert_array_equal(
+        fit(tiny_bert, job).scores(job.queries), alone(tiny_bert, job, name).scores(job.queries)
+    )
 
 
 def test_several_patterns_answer_with_the_mean_of_their_scores(tiny_bert, job):

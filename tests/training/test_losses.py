@@ -42,4 +42,6 @@ def test_masked_words_average_a_rows_own_slots_and_skip_padding():
 
 def test_a_label_that_a_mixed_stack_lacks_gets_no_share_of_the_loss():
     with_gap = scores([1.0, 2.0, -math.inf])
-    torch.testing.assert_close(losses.hard(with_gap, torch.tensor([0])), losses.hard(scores([1.0, 2.0]), torch.tensor([0])))
+    torch.testing.assert_close(
+        losses.hard(with_gap, torch.tensor([0])), losses.hard(scores([1.0, 2.0]), torch.tensor([0]))
+    )

@@ -42,7 +42,10 @@ def test_every_member_moves_as_torchs_adamw_moves_it_alone():
 def test_a_parameter_without_the_members_axis_moves_as_torchs_adamw_moves_it():
     weight = leaves(1)[0].detach().requires_grad_(True)
     twin = weight.detach().clone().requires_grad_(True)
-    ours, peer = AdamW([Group([weight], vector(0.05), vector(0.2), stacked=False)]), torch.optim.AdamW([twin], lr=0.05, weight_decay=0.2)
+    ours, peer = (
+        AdamW([Group([weight], vector(0.05), vector(0.2), stacked=False)]),
+        torch.optim.AdamW([twin], lr=0.05, weight_decay=0.2),
+    )
     for _ in range(5):
         ours.zero_grad()
         peer.zero_grad()

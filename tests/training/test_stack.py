@@ -16,14 +16,18 @@ TASK = Task.from_parts(
     patterns=["{text} It was {mask}.", "Just {mask}! {sep} {text}"],
     verbalizer={"negative": ["terrible", "bad"], "positive": ["great", "good"]},
 )
-PLAIN = Task.from_parts(patterns=["{text} All in all, it was {mask}."], verbalizer={"negative": "terrible", "positive": "great"})
+PLAIN = Task.from_parts(
+    patterns=["{text} All in all, it was {mask}."], verbalizer={"negative": "terrible", "positive": "great"}
+)
 
 
 def member(reviews, key, task=TASK, pvp=0, rows=8, head=False, **rates):
     chosen = reviews[:rows]
     targets = np.array([task.labels.index(one.label) for one in chosen])
     asked = None if head else task.pvps[pvp]
-    return Member(key, chosen, targets, 2, ("text",), asked, unlabelled=[one.unlabelled() for one in reviews[20:]], **rates)
+    return Member(
+        key, chosen, targets, 2, ("text",), asked, unlabelled=[one.unlabelled() for one in reviews[20:]], **rates
+    )
 
 
 def three(reviews, head=False):
@@ -107,7 +111,9 @@ def test_the_loss_equals_plain_transformers_code(float64, reviews):
     for row in order:
         text = f"{one.examples[row].fields['text']} All in all, it was [MASK]."
         inputs = backbone.tokenizer(text, return_tensors="pt")
-        logits = backbone.model(**inputs).logits[0, inputs["input_ids"][0].tolist().index(backbone.tokenizer.mask_token_id)]
+        logits = backbone.model(**inputs).logits[
+            0, inputs["input_ids"][0].tolist().index(backbone.tokenizer.mask_token_id)
+        ]
         words = logits[backbone.tokenizer.convert_tokens_to_ids(["terrible", "great"])]
         each.append(-words.log_softmax(-1)[one.targets[row]])
     torch.testing.assert_close(found, torch.stack(each).mean(), rtol=0, atol=1e-10)
@@ -115,7 +121,9 @@ def test_the_loss_equals_plain_transformers_code(float64, reviews):
 
 def _texts(backbone, step, one):
     """Which example each row of a step came from, read back from its ids."""
-    decoded = [backbone.tokenizer.decode(ids, skip_special_tokens=True).split(" all in all")[0] for ids in step.rows.ids]
+    decoded = [
+        backbone.tokenizer.decode(ids, skip_special_tokens=True).split(" all in all")[0] for ids in step.rows.ids
+    ]
     plain = {e.fields["text"].replace(" ,", ",").lower(): e.fields["text"] for e in one.examples}
     return [plain[text.replace(" ,", ",")] for text in decoded]
 
@@ -148,7 +156,10 @@ def test_stacks_are_even_rather_than_full_and_a_rest(tiny_bert, reviews):
 
 def test_splitting_a_stack_does_not_change_what_is_learnt(float64, reviews):
     backbone, members = float64("bert"), three(reviews)
-    whole, parted = states(trained(backbone, Lora(r=2), members)), states(trained(backbone, Lora(r=2), members, budget=1))
+    whole, parted = (
+        states(trained(backbone, Lora(r=2), members)),
+        states(trained(backbone, Lora(r=2), members, budget=1)),
+    )
     for one, other in zip(whole, parted, strict=True):
         for name in one:
             torch.testing.assert_close(one[name], other[name], rtol=0, atol=1e-10)

@@ -133,7 +133,12 @@ def test_bitfit_reaches_every_bias_of_the_encoder(tiny_bert):
 
 @pytest.mark.parametrize(
     ("tuning", "said"),
-    [(Lora(r=999), "r=999 does not fit"), (Lora(r=0), "r=0"), (Lora(targets="q+w"), "no target 'w'"), (Top(layers=9), "layers=9")],
+    [
+        (Lora(r=999), "r=999 does not fit"),
+        (Lora(r=0), "r=0"),
+        (Lora(targets="q+w"), "no target 'w'"),
+        (Top(layers=9), "layers=9"),
+    ],
 )
 def test_a_setting_that_cannot_be_says_what_to_write(tiny_bert, tuning, said):
     with pytest.raises(SettingError, match=said) as caught, tuning.learn(tiny_bert, True, [generator("m")]):
@@ -152,5 +157,8 @@ def test_a_narrower_backbone_takes_larger_steps(tiny_bert):
 
 
 def test_stacking_a_tuning_that_changes_the_backbone_is_refused(tiny_bert):
-    with pytest.raises(SettingError, match="one member at a time"), Full().learn(tiny_bert, True, [generator("a"), generator("b")]):
+    with (
+        pytest.raises(SettingError, match="one member at a time"),
+        Full().learn(tiny_bert, True, [generator("a"), generator("b")]),
+    ):
         pass
