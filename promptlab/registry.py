@@ -194,6 +194,20 @@ TUNINGS = Registry(
 )
 
 
+def shared_out(method: str, tuning: str, settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Settings written behind ``method+tuning:``, parted: the tuning's own, and those that only the method knows.
+
+    So ``pet+lora:repetitions=1,r=4`` means ``pet:repetitions=1+lora:r=4``.
+
+    Returns:
+        the method's, the tuning's.
+    """
+    known = [{field.name for field in fields(entry.load())} for entry in (METHODS.entry(method), TUNINGS.entry(tuning))]
+    moved = {key for key in settings if key in known[0] and key not in known[1]}
+    parts = ({key: value for key, value in settings.items() if (key in moved) is mine} for mine in (True, False))
+    return next(parts), next(parts)
+
+
 def refusal(method: str, tuning: str | None) -> str:
     """Why a method cannot go with a tuning; empty where it can.
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from itertools import product
 
 from promptlab.errors import SettingError
-from promptlab.registry import TUNINGS
+from promptlab.registry import TUNINGS, shared_out
 
 _KEY = re.compile(r"[A-Za-z_]\w*=")
 _NAME = re.compile(r"[A-Za-z][\w.-]*")
@@ -102,6 +102,22 @@ def parse_systems(texts: str | list[str]) -> list[System]:
     listed = [texts] if isinstance(texts, str) else texts
     systems = (one for text in listed for item in split_list(text) for one in parse_system(item).swept())
     return list({str(system): system for system in systems}.values())
+
+
+def settled(system: System) -> System:
+    """The system with every setting where it belongs: behind ``method+tuning:`` one may write the method's too.
+
+    Raises:
+        SettingError: an unknown name, or a setting given to the method twice.
+    """
+    if system.tuning is None or not system.tuning.settings:
+        return system
+    moved, own = shared_out(system.method.name, system.tuning.name, system.tuning.settings)
+    for key in moved:
+        if key in system.method.settings:
+            raise SettingError(f"'{system}' says {key} twice. Write it once.")
+    method = Spec(system.method.name, {**system.method.settings, **moved})
+    return System(method, Spec(system.tuning.name, own))
 
 
 def _border(text: str) -> int | None:

@@ -1,7 +1,7 @@
 import pytest
 
 from promptlab.errors import SettingError
-from promptlab.spec import Spec, System, parse_spec, parse_system, parse_systems, split_list
+from promptlab.spec import Spec, System, parse_spec, parse_system, parse_systems, settled, split_list
 
 
 def test_a_list_is_split_at_commas():
@@ -87,3 +87,16 @@ def test_a_sweep_goes_over_whole_lists():
 
 def test_a_system_said_twice_counts_once():
     assert list(map(str, parse_systems(["pet,tfidf", "pet"]))) == ["pet", "tfidf"]
+
+
+def test_settings_behind_the_tuning_that_only_the_method_knows_are_the_methods():
+    assert str(settled(parse_system("pet+lora:repetitions=1,r=4"))) == "pet:repetitions=1+lora:r=4"
+    assert (
+        str(settled(parse_system("pet+lora:lr=1e-3"))) == "pet+lora:lr=1e-3"
+    )  # both know it: it stays where it stands
+    assert str(settled(parse_system("prompt:steps=3+lora"))) == "prompt:steps=3+lora"
+
+
+def test_a_setting_given_to_the_method_twice_is_refused():
+    with pytest.raises(SettingError, match="says repetitions twice"):
+        settled(parse_system("pet:repetitions=2+lora:repetitions=1"))

@@ -18,7 +18,7 @@ from promptlab.data.fewshot import Sample
 from promptlab.errors import SettingError
 from promptlab.language.task import Task
 from promptlab.registry import METHODS, TUNINGS, refusal
-from promptlab.spec import Spec, System
+from promptlab.spec import Spec, System, settled
 
 RESULTS_VERSION = 1
 """Part of every run's hash: bump it where the same settings give other numbers than before."""
@@ -49,15 +49,17 @@ class Contender:
         Raises:
             SettingError: an unknown name or setting, or a tuning for a method that learns nothing.
         """
+        text = str(system)
+        system = settled(system)
         method = METHODS.build(system.method.name, system.method.settings)
         reason = refusal(system.method.name, system.tuning.name if system.tuning else None)
         if reason:
             raise SettingError(f"{system}: {reason}. Write {system.method}.")
         if not method.learns:
-            return cls(str(system), method, None, system.method.name, None)
+            return cls(text, method, None, system.method.name, None)
         tuning = system.tuning or Spec("full")
         built = TUNINGS.build(tuning.name, tuning.settings)
-        return cls(str(system), method, built, system.method.name, tuning.name)
+        return cls(text, method, built, system.method.name, tuning.name)
 
     @property
     def together(self) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 
 from promptlab.errors import SettingError
 from promptlab.registry import METHODS, TUNINGS, Registry, refusal
-from promptlab.spec import Spec, System, parse_spec, parse_system
+from promptlab.spec import Spec, System, parse_spec, parse_system, settled
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def _parsed(text: str) -> System:
     systems = list(parse_system(text).swept())
     if len(systems) != 1:
         raise SettingError(f"method='{text}' is {len(systems)} systems. Write one, or search over them.")
-    return systems[0]
+    return settled(systems[0])
 
 
 def _tuning(given: Any) -> tuple[Spec, Any]:
