@@ -57,8 +57,9 @@ def write_merged(model: Model, folder: Path, system: str) -> None:
     """
     tuning: Any = model.tuning
     inside = {name: one for name, one in model.state.items() if not name.startswith("head.")}
+    before = _hooks(model)  # a user may have hung some of their own
     with tuning.applied(model.backbone, inside):
-        if any(module._forward_hooks for module in model.backbone.model.modules()):
+        if _hooks(model) > before:
             raise SettingError(
                 f"{system}: what was learnt stands beside the weights of {model.backbone.name}, so it cannot be merged "
                 f"into them. {_INSTEAD}"
@@ -69,3 +70,7 @@ def write_merged(model: Model, folder: Path, system: str) -> None:
         ready = model.head()
         ready.module.load_state_dict(dict(ready.parameters))
         write_classifier(model.backbone, ready.module, model.task.labels, model.pool, folder)
+
+
+def _hooks(model: Model) -> int:
+    return sum(len(module._forward_hooks) for module in model.backbone.model.modules())

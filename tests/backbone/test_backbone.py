@@ -40,8 +40,9 @@ def test_five_families_fill_in_words_and_two_go_on_writing(tiny):
     assert tiny("gpt2").kind == tiny("llama").kind == "causal"
 
 
-def test_a_backbone_knows_its_sizes(each):
-    out = each.model(**batch(each), output_hidden_states=True)
+def test_a_backbone_knows_its_sizes(each, fresh):
+    own = fresh(each)  # transformers leaves hooks on a model whose hidden states were asked for
+    out = own.model(**batch(own), output_hidden_states=True)
     assert out.hidden_states[-1].shape[-1] == each.width == 32
     assert out.logits.shape[-1] == each.vocab
     assert len(out.hidden_states) - 1 == each.layers == 2

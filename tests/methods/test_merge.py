@@ -214,3 +214,12 @@ def test_a_task_of_three_labels_merges_with_three(tiny_bert, fitted, tmp_path, r
     write(fitted(tiny_bert, "finetune:steps=1", "lora", task=task), tmp_path / "m")
     model, _ = loaded(AutoModelForSequenceClassification, tmp_path / "m")
     assert model.config.label2id == {"negative": 0, "positive": 1, "neither": 2}
+
+
+def test_hooks_of_the_users_own_do_not_stop_a_merge(tiny_bert, fitted, tmp_path):
+    predictor = fitted(tiny_bert, "prompt:steps=3", "lora:r=2")
+    handle = tiny_bert.body.register_forward_hook(lambda module, inputs, output: None)
+    try:
+        assert write(predictor, tmp_path / "m") == "cloze"
+    finally:
+        handle.remove()

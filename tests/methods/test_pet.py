@@ -98,8 +98,8 @@ def test_the_student_reads_the_bare_text(tiny_bert, job):
 
 def test_jobs_together_learn_what_they_learn_alone(float64, reviews_task, reviews):
     backbone = float64("bert")
-    jobs = [Job(reviews_task, reviews[s : s + 8], [one.unlabelled() for one in reviews[8:20]], queries=reviews[24:], seed=s)
-            for s in (0, 4)]  # fmt: skip
+    pool = [one.unlabelled() for one in reviews[8:20]]
+    jobs = [Job(reviews_task, reviews[s : s + 8], pool, queries=reviews[24:], seed=s) for s in (0, 4)]
     together = [predictor.scores(job.queries) for job, predictor in fit(backbone, Lora(r=2), jobs, budget=10**6)]
     alone = [fit(backbone, Lora(r=2), [job])[0][1].scores(job.queries) for job in jobs]
     np.testing.assert_allclose(together, alone, atol=1e-9)
@@ -152,9 +152,14 @@ def test_a_setting_that_was_written_wins_over_the_preset():
     assert Pet(preset="2020", mlm=0.0).settled().mlm == 0.0
 
 
-@pytest.mark.parametrize(("settings", "said"), [
-    ({"preset": "2021"}, "Did you mean '2020'"), ({"weights": "equal"}, "uniform or accuracy"), ({"repetitions": 0}, "at least 1"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"preset": "2021"}, "Did you mean '2020'"),
+        ({"weights": "equal"}, "uniform or accuracy"),
+        ({"repetitions": 0}, "at least 1"),
+    ],
+)
 def test_a_setting_that_cannot_be_says_what_to_write(settings, said):
     with pytest.raises(SettingError, match=said):
         Pet(**settings).settled()
