@@ -10,7 +10,7 @@ A run is named by the hash of all that could change its numbers.
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import asdict, dataclass, is_dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -60,6 +60,15 @@ class Contender:
         tuning = system.tuning or Spec("full")
         built = TUNINGS.build(tuning.name, tuning.settings)
         return cls(text, method, built, system.method.name, tuning.name)
+
+    def opened(self, task: Task) -> list["Contender"]:
+        """One contender a pattern of the task under ``patterns=each``; else this one."""
+        if getattr(self.method, "patterns", None) != "each":
+            return [self]
+        names = [pvp.name for pvp in task.pvps]
+        texts = [self.text.replace("patterns=each", f"patterns={name}") for name in names]
+        methods = [replace(self.method, patterns=name) for name in names]
+        return [replace(self, text=text, method=method) for text, method in zip(texts, methods, strict=True)]
 
     @property
     def together(self) -> bool:

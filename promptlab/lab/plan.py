@@ -100,7 +100,8 @@ class Plan:
             Cell(tuple(self._runs(task, one, each, seeds, samples[task.name], model)))
             for task in tasks
             for each in shots
-            for one in able[each]
+            for written in able[each]
+            for one in written.opened(task)
         ]
 
     def _runs(

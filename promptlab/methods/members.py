@@ -12,6 +12,7 @@ import numpy as np
 from promptlab.errors import DataError
 from promptlab.language.task import PVP
 from promptlab.methods.method import Job
+from promptlab.methods.patterns import labelled
 from promptlab.training.member import Member
 
 
@@ -55,7 +56,9 @@ def gold(job: Job) -> np.ndarray:
 
     Raises:
         DataError: there is no labelled row.
+        SettingError: the task has no fixed labels.
     """
+    labelled(job.task)
     if not job.labelled:
         raise DataError(
             f"{job.task.name}: this method learns from labelled rows, and there are none. Give -k 1 or more."

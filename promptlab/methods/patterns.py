@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from promptlab.backbone.backbone import Backbone
-from promptlab.errors import BackboneError
+from promptlab.errors import BackboneError, SettingError
 from promptlab.language.task import PVP, Task
 
 
@@ -17,7 +17,9 @@ def usable(task: Task, backbone: Backbone, choice: str) -> tuple[Sequence[PVP], 
 
     Raises:
         BackboneError: none is usable, or one that was asked for by name is not.
+        SettingError: the task has no fixed labels.
     """
+    labelled(task)
     if backbone.kind != "causal":
         return task.select(choice), []
     chosen = task.select("all" if choice == "first" else choice)
@@ -30,6 +32,20 @@ def usable(task: Task, backbone: Backbone, choice: str) -> tuple[Sequence[PVP], 
         )
     notes = [f"skipped {_and(skipped)}: a field after the mask"] if skipped else []
     return (good[:1] if choice == "first" else good), notes
+
+
+def labelled(task: Task) -> None:
+    """Refuses what cannot be classified yet.
+
+    Raises:
+        SettingError: labels are numbers, texts to be generated, or each row's own candidates.
+    """
+    kinds = {"numbers (regression)": task.range, "texts to generate": task.generates, "each row's own": task.candidates}
+    wrong = next((kind for kind, there in kinds.items() if there), "" if task.labels else "missing")
+    if wrong:
+        raise SettingError(
+            f"{task.name}: its labels are {wrong}, which no method here takes yet. Write a fixed list of labels."
+        )
 
 
 def _and(names: Sequence[str]) -> str:

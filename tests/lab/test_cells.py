@@ -97,3 +97,15 @@ def test_a_tuning_for_what_learns_nothing_is_refused():
 
 def test_a_cell_reads_as_task_system_and_shots(make_plan):
     assert str(make_plan().cells()[0]) == "films careful+lora k=2"
+
+
+def test_patterns_each_opens_one_contender_a_pattern(reviews_task):
+    from promptlab.spec import parse_system
+
+    one = Contender.of(parse_system("zero-shot:patterns=each"))
+    assert [each.text for each in one.opened(reviews_task)] == [
+        f"zero-shot:patterns={pvp.name}" for pvp in reviews_task.pvps
+    ]
+    assert [each.method.patterns for each in one.opened(reviews_task)] == [pvp.name for pvp in reviews_task.pvps]
+    plain = Contender.of(parse_system("zero-shot"))
+    assert plain.opened(reviews_task) == [plain]
