@@ -100,12 +100,12 @@ def test_a_cell_reads_as_task_system_and_shots(make_plan):
 
 
 def test_patterns_each_opens_one_contender_a_pattern(reviews_task):
-    from promptlab.spec import parse_system
+    from promptlab.methods.zero_shot import ZeroShot
 
-    one = Contender.of(parse_system("zero-shot:patterns=each"))
+    one = Contender("zero-shot:patterns=each", ZeroShot(patterns="each"), None, "zero-shot", None)
     assert [each.text for each in one.opened(reviews_task)] == [
         f"zero-shot:patterns={pvp.name}" for pvp in reviews_task.pvps
     ]
     assert [each.method.patterns for each in one.opened(reviews_task)] == [pvp.name for pvp in reviews_task.pvps]
-    plain = Contender.of(parse_system("zero-shot"))
+    plain = Contender("zero-shot", ZeroShot(), None, "zero-shot", None)
     assert plain.opened(reviews_task) == [plain]
