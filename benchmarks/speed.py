@@ -37,7 +37,8 @@ def noted(backbone: Backbone):
     passes: list[tuple[dict, bool]] = []
 
     def note(module, inputs, named):
-        passes.append(({key: value for key, value in named.items() if torch.is_tensor(value)}, torch.is_grad_enabled()))
+        whole = dict(zip(["input_ids", "attention_mask", "token_type_ids"], inputs, strict=False)) | named
+        passes.append(({key: one for key, one in whole.items() if torch.is_tensor(one)}, torch.is_grad_enabled()))
 
     handle = backbone.body.register_forward_pre_hook(note, with_kwargs=True)
     try:
