@@ -54,5 +54,5 @@ class Finetune:
             )  # fmt: skip
             trained = train(backbone, tuning, members, recipe, encoder, f"finetune {alike[0].task.name}")
             for job, done in zip(alike, trained, strict=True):
-                facts = {**done.facts, "examples_seen": done.facts["seen"], "notes": []}
+                facts = {**done.facts, "examples_seen": done.facts["seen"], "notes": done.notes}
                 yield job, Model(job.task, backbone, encoder, None, tuning, done.state, pool=pool, facts=facts)

@@ -158,9 +158,7 @@ class _Fit:
                 soft.append(model.scores(pool))
             else:
                 models.append(self._lasting(model, job))
-            notes += [f"{done.member.key} froze at step {done.facts['frozen_at']}"] * (
-                done.facts["frozen_at"] is not None
-            )
+            notes += done.notes
         facts = {"stack": done.facts["stack"], "examples_seen": done.facts["seen"] * len(weights), "notes": notes,
                  "weights": weights.tolist()}  # fmt: skip
         if teach:
@@ -187,12 +185,13 @@ class _Fit:
         ]  # fmt: skip
         trained = train(self.backbone, self.tuning, members, recipe, self.encoder, f"student {taught[0][0].task.name}")
         for job, one in taught:
-            students = []
+            students, notes = [], list(one.facts["notes"])
             for _, done in zip(range(self.pet.student_repetitions), trained, strict=False):
                 model = Model(job.task, self.backbone, self.encoder, None, self.tuning, done.state, pool=pool)
                 students.append(model if self.pet.student_repetitions == 1 else self._lasting(model, job))
+                notes += done.notes
             seen = one.facts["examples_seen"] + recipe.steps * recipe.batch * len(students)
-            facts = {**one.facts, "examples_seen": seen, "pool": len(one.pool)}
+            facts = {**one.facts, "examples_seen": seen, "pool": len(one.pool), "notes": notes}
             yield job, Ensemble(students, np.ones(len(students)), facts)
 
     def _pool(self, job: Job) -> Sequence[Example]:

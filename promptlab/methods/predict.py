@@ -194,8 +194,16 @@ class Remembered:
 
 
 def merge(scores: Sequence[np.ndarray], weights: np.ndarray) -> np.ndarray:
-    """``sum_p w_p s_p / sum_p w_p`` over members' scores ``(examples, labels)`` (PET, eq. 4)."""
-    return np.tensordot(np.asarray(weights) / np.sum(weights), np.stack(scores), axes=1)
+    """``sum_p w_p s_p / sum_p w_p`` over members' scores ``(examples, labels)`` (PET, eq. 4).
+
+    A member whose scores are not finite (it was frozen, and the row says so) has no say while another has one.
+    """
+    finite = np.array([bool(np.isfinite(one).all()) for one in scores])
+    shares = np.asarray(weights, dtype=float) * finite
+    if not shares.any():
+        return np.tensordot(np.asarray(weights) / np.sum(weights), np.stack(scores), axes=1)
+    voices = [one for one, says in zip(scores, finite, strict=True) if says]
+    return np.tensordot(shares[finite] / shares.sum(), np.stack(voices), axes=1)
 
 
 def _array(tensor: Tensor) -> np.ndarray:

@@ -60,11 +60,13 @@ class Prompt:
             )  # fmt: skip
             trained = train(backbone, tuning, members, recipe, encoder, f"prompt {alike[0].task.name}")
             for job in alike:
-                models = []
+                models, said = [], list(notes)
                 for _, done in zip(pvps, trained, strict=False):
                     model = Model(
                         job.task, backbone, encoder, done.member.pvp, tuning, done.state, facts=dict(done.facts)
                     )
                     models.append(model if len(pvps) == 1 or tuning.stackable else model.keep())
-                facts = {"notes": notes, "stack": models[0].facts["stack"], "examples_seen": models[0].facts["seen"]}
+                    said += done.notes
+                seen = sum(model.facts["seen"] for model in models)
+                facts = {"notes": said, "stack": models[0].facts["stack"], "examples_seen": seen}
                 yield job, Ensemble(models, np.ones(len(models)), facts)

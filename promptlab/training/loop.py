@@ -13,7 +13,7 @@ The sum's gradient by one member's tensors is the gradient of its own loss, so a
 
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,6 +45,12 @@ class Trained:
     member: Member
     state: dict[str, Tensor]
     facts: dict[str, Any]
+
+    @property
+    def notes(self) -> list[str]:
+        """What a results row must say of it."""
+        step = self.facts["frozen_at"]
+        return [] if step is None else [f"{self.member.key} became non-finite and was frozen at step {step}"]
 
 
 def train(
@@ -213,8 +219,7 @@ def _groups(tensors: dict[str, Tensor], stacked: bool, lr: Tensor, decay: Tensor
 def _dropping(backbone: Backbone, rate: float, seed: str) -> Iterator[None]:
     """Dropout on at ``rate`` with one stream for the whole stack, or off and nothing touched."""
     if not rate:
-        with nullcontext():
-            yield
+        yield
         return
     modules = [module for module in backbone.model.modules() if isinstance(module, torch.nn.Dropout)]
     own = [module.p for module in modules]

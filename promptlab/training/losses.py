@@ -9,7 +9,6 @@
 A member's loss is the mean over its own rows; a stack sums its members.
 """
 
-import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -46,8 +45,3 @@ def masked_words(logits: Tensor, targets: Tensor) -> Tensor:
     losses = functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=-100, reduction="none")
     count = (targets != -100).sum(1).clamp_min(1)
     return losses.view_as(targets).sum(1) / count
-
-
-def soften(scores: Tensor, temperature: float) -> Tensor:
-    """Soft labels ``softmax(scores / T)``, ``(rows, labels)``."""
-    return torch.softmax(scores / temperature, dim=-1)

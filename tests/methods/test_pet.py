@@ -67,6 +67,11 @@ def test_the_ensemble_weighs_scores_and_divides_by_the_weights():
     np.testing.assert_allclose(merge(scores, np.array([1.0, 3.0])), [[(1 + 15) / 4, 3 / 4]])
 
 
+def test_a_member_that_answers_nothing_finite_does_not_silence_the_others():
+    scores = [np.array([[1.0, 3.0]]), np.array([[np.nan, 0.0]]), np.array([[5.0, 0.0]])]
+    np.testing.assert_allclose(merge(scores, np.array([1.0, 9.0, 3.0])), [[(1 + 15) / 4, 3 / 4]])
+
+
 def test_weights_are_each_patterns_accuracy_before_training(tiny_bert, job):
     ((_, predictor),) = fit(tiny_bert, Lora(r=2), [job], weights="accuracy")
     plain = [Model(job.task, tiny_bert, Encoder(tiny_bert), pvp) for pvp in job.task.pvps]
