@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from promptlab.language.pattern import Pattern
     from promptlab.language.task import PVP, Task
     from promptlab.language.verbalizer import Verbalizer
+    from promptlab.training.adapt import adapt
 
 __version__ = "0.1.0"
 
@@ -31,6 +32,7 @@ __all__ = [
     "Results",
     "Task",
     "Verbalizer",
+    "adapt",
     "load_backbone",
     "load_task",
     "sample_shots",
@@ -46,6 +48,7 @@ _HOMES = {
     "Results": "promptlab.lab.results",
     "Task": "promptlab.language.task",
     "Verbalizer": "promptlab.language.verbalizer",
+    "adapt": "promptlab.training.adapt",
     "load_backbone": "promptlab.backbone.backbone",
     "load_task": "promptlab.language.library",
     "sample_shots": "promptlab.data.fewshot",

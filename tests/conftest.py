@@ -31,7 +31,8 @@ from transformers import (
     RobertaTokenizer,
 )
 
-from promptlab.backbone.backbone import Backbone, load_backbone, quiet
+from promptlab.backbone.backbone import Backbone, load_backbone
+from promptlab.backbone.checkpoint import quiet
 
 FAMILIES = ("bert", "roberta", "distilbert", "albert", "modernbert", "gpt2", "llama")
 MASKED = FAMILIES[:5]

@@ -1,16 +1,28 @@
-"""Where a backbone's files come from: a folder, or a model on the Hugging Face hub (kept in the hub's own cache).
+"""Where a backbone's files come from.
 
-locate(name) -> a folder that holds config.json, *.safetensors and a tokenizer
+    mini       the embedded masked default: a difference in ``assets/mini`` over all-MiniLM-L6-v2
+    smollm2    the causal default: SmolLM2-135M-Instruct
+    a folder   a whole model, or a difference over a named base
+    a .gguf    a file of quantised weights with its own tokenizer
+    a hub name in an installed package that carries it (packaged.py), else on the hub or in its cache
 
-Weights are safetensors only: a pickle may run code when it is opened.
+locate(name) -> Place
+
+Weights are safetensors or GGUF only: a pickle may run code when it is opened.
 """
 
 import json
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from promptlab.backbone.difference import base_of, check_base
+from promptlab.backbone.packaged import PACKAGES, in_package
 from promptlab.errors import BackboneError
+
+MINI, ASSETS = "mini", Path(__file__).parents[1] / "assets"
+ALIASES = {"smollm2": "HuggingFaceTB/SmolLM2-135M-Instruct"}
 
 TIMEOUT = 5.0  # seconds the hub may take to answer before its cache is asked instead
 TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
@@ -20,25 +32,84 @@ _UNWANTED = ["*/*", "consolidated*", "*.fp16.*"]  # other formats of the same we
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 
 
-def locate(name: str) -> Path:
-    """The folder of a name, downloaded from the hub if need be; config, weights and tokenizer are seen to be there.
+@dataclass(frozen=True)
+class Place:
+    """Where the files of a backbone lie.
 
     Args:
-        name: a folder, or a hub name (``google-bert/bert-base-uncased``).
+        folder: config and tokenizer, and what else is the backbone's own.
+        base: folder of the whole model that ``folder`` holds a difference over; None where it is whole itself.
+        gguf: name of the file of weights in ``folder`` that brings config and tokenizer along; None where these are
+            files of their own.
+    """
+
+    folder: Path
+    base: Path | None = None
+    gguf: str | None = None
+
+
+def locate(name: str) -> Place:
+    """The files of a name, downloaded from the hub if need be; config, weights and tokenizer are seen to be there.
+
+    Args:
+        name: ``mini``, ``smollm2``, a folder, a .gguf file, or a hub name (``google-bert/bert-base-uncased``).
 
     Raises:
-        BackboneError: no such folder or model, no answer from the hub, or a folder that lacks a file.
+        BackboneError: no such folder or model, no answer from the hub, a folder that lacks a file, or a difference
+            whose base is not there or another one.
     """
     path = Path(name).expanduser()
+    if name == MINI and not path.is_dir():
+        return _whole_or_difference(ASSETS / MINI, name)
     if path.is_file():
-        raise BackboneError(f"{name} is a file. Write the folder that holds config.json and *.safetensors.")
+        return _gguf(path, name)
     if name and path.is_dir():  # an empty name would be the current folder
-        return checked(path, name)
-    if not _HUB_NAME.fullmatch(name):
+        return _whole_or_difference(path, name)
+    if not _HUB_NAME.fullmatch(name) or path.suffix == ".gguf":
         raise BackboneError(
             f"no folder '{name}'. Write a folder that is there, or a hub name such as google-bert/bert-base-uncased."
         )
-    return checked(_from_hub(name), name)
+    model = ALIASES.get(name, name)
+    packaged = in_package(model)
+    if packaged is not None:
+        return _gguf(packaged, name) if packaged.suffix == ".gguf" else Place(checked(packaged.parent, name))
+    try:
+        return _whole_or_difference(_from_hub(model), name)
+    except BackboneError as error:
+        if model not in PACKAGES:
+            raise
+        raise BackboneError(f"{error} Or take it from a package: {PACKAGES[model].install}") from error
+
+
+def _gguf(file: Path, name: str) -> Place:
+    if file.suffix != ".gguf":
+        raise BackboneError(f"{name} is a file. Write the folder that holds config.json and *.safetensors, or a .gguf.")
+    with file.open("rb") as stream:
+        if stream.read(4) != b"GGUF":
+            raise BackboneError(f"{name} does not begin as a GGUF file does. Copy it anew from where it came.")
+    return Place(file.parent, gguf=file.name)
+
+
+def _whole_or_difference(folder: Path, name: str) -> Place:
+    checked(folder, name)
+    base = base_of(folder)
+    if base is None:
+        return Place(folder)
+    found = _base(base, folder)
+    check_base(base, found, name)
+    return Place(folder, found)
+
+
+def _base(base: dict[str, Any], folder: Path) -> Path:
+    """The folder of a difference's base: where it lay when the difference was made, or by its name."""
+    near = [folder / place for place in base.get("places", ())]
+    for path in near:
+        if path.is_dir():
+            return checked(path.resolve(), str(path))
+    try:
+        return locate(base["name"]).folder
+    except BackboneError as error:
+        raise BackboneError(f"{folder} is a difference over {base['name']}, which is not here: {error}") from error
 
 
 def checked(folder: Path, name: str) -> Path:

@@ -1,21 +1,30 @@
 """A backbone as a plain transformers checkpoint, which anything that reads those can load.
 
     write_language_model   the model as it answers now, with its language-model head
+    write_difference       only what has changed over a base that is found elsewhere
     write_classifier       its encoder as it answers now, under the architecture's classification head
 
-Both write what the parameters hold at the moment, so a tuning that folds into the weights is applied around the call.
+All write what the parameters hold at the moment, so a tuning that folds into the weights is applied around the call.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import copy
 from pathlib import Path
 
 import torch
 from torch import Tensor
-from transformers import AutoModelForSequenceClassification, PreTrainedModel
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForMaskedLM,
+    AutoModelForSequenceClassification,
+    PreTrainedModel,
+)
 
-from promptlab.backbone.anatomy import rolled_state
-from promptlab.backbone.backbone import Backbone, quiet
+from promptlab.backbone import difference
+from promptlab.backbone.anatomy import rolled_state, unroll
+from promptlab.backbone.backbone import Backbone
+from promptlab.backbone.catalog import Place
+from promptlab.backbone.checkpoint import quiet
 from promptlab.backbone.heads import CHAINS, Head
 from promptlab.errors import SettingError
 
@@ -23,6 +32,40 @@ from promptlab.errors import SettingError
 def write_language_model(backbone: Backbone, folder: Path) -> None:
     """Writes model and tokenizer."""
     _write(backbone, backbone.model, rolled_state(backbone.model), folder)
+
+
+def base_parameters(backbone: Backbone) -> dict[str, Tensor]:
+    """The parameters of the base, as it stands on disk, by the model's names; what only the head has is not among them.
+
+    The base of a backbone that is a difference itself is that difference's.
+    """
+    place = Place(backbone.place.base or backbone.place.folder)
+    auto = AutoModelForMaskedLM if backbone.kind == "masked" else AutoModelForCausalLM
+    with quiet(), torch.random.fork_rng(devices=[]):
+        options = {"config": copy(backbone.config), "local_files_only": True, "dtype": torch.float32}
+        model, info = auto.from_pretrained(place.folder, output_loading_info=True, **options)
+    unroll(model)
+    there = {name: one for name, one in model.named_parameters() if name not in info["missing_keys"]}
+    return {name: one.detach().to(backbone.device) for name, one in there.items()}
+
+
+def write_difference(
+    backbone: Backbone, base: Mapping[str, Tensor], factors: Mapping[str, tuple[Tensor, Tensor]], folder: Path
+) -> None:
+    """Writes config, tokenizer and the difference of the parameters as they are now.
+
+    Args:
+        backbone: as it answers now.
+        base: parameters of its base, from :func:`base_parameters`.
+        factors: parts that were learnt as a product (backbone/difference.py).
+        folder: is there.
+    """
+    config = copy(backbone.config)
+    config.architectures = [type(backbone.model).__name__]
+    config.save_pretrained(folder)
+    with quiet():
+        backbone.tokenizer.save_pretrained(folder)
+    difference.write(difference.pack(backbone.model, base, factors), folder)
 
 
 def write_classifier(backbone: Backbone, head: Head, labels: Sequence[str], pool: str, folder: Path) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 from safetensors import safe_open
 from torch import Tensor
 
+from promptlab.backbone.catalog import Place
+
 _READ = ("*.json", "*.txt", "*.model", "*.safetensors")
 _BLOCKS, _BLOCK_BYTES = 256, 2**18  # a file of up to 64 MiB is read whole, a larger one at 256 places
 
@@ -29,10 +31,14 @@ def stored_part(folder: Path, part: str) -> dict[str, Tensor]:
     return found
 
 
-def fingerprint(folder: Path) -> str:
-    """A digest of everything a loaded model follows from: names, sizes and contents (large files at 256 places)."""
+def fingerprint(place: Place) -> str:
+    """A digest of everything a loaded model follows from: names, sizes and contents (large files at 256 places).
+
+    The base of a difference counts through its SHA-256, which stands in the difference's note.
+    """
     digest = hashlib.sha256()
-    for file in sorted(file for kind in _READ for file in folder.glob(kind)):
+    kinds = [place.gguf] if place.gguf else _READ
+    for file in sorted(file for kind in kinds for file in place.folder.glob(kind)):
         digest.update(f"{file.name} {file.stat().st_size}\n".encode())
         _update(digest, file)
     return digest.hexdigest()

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification, PreTrainedConfig
 
-from promptlab.backbone.backbone import Backbone, quiet
-from promptlab.backbone.files import stored_part
+from promptlab.backbone.backbone import Backbone
+from promptlab.backbone.checkpoint import quiet
 from promptlab.errors import BackboneError, SettingError, did_you_mean
 
 POOLS = ("cls", "mean", "last")
@@ -185,5 +185,5 @@ def _picks_first(module: nn.Module) -> bool:
 def _from_checkpoint(backbone: Backbone) -> dict[str, Tensor]:
     found = {f"pooler.{name}": weight for name, weight in backbone.pooler_weights.items()}
     if backbone.config.model_type == "modernbert":  # its classifier shares this part, by name, with its language model
-        found |= {f"head.{name}": weight for name, weight in stored_part(backbone.folder, "head").items()}
+        found |= {f"head.{name}": weight.cpu() for name, weight in backbone.model.head.state_dict().items()}
     return found

@@ -13,7 +13,9 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from promptlab.backbone.backbone import Backbone, load_backbone
+from promptlab.backbone.catalog import Place
 from promptlab.backbone.device import pick_device
+from promptlab.backbone.difference import base_of, weights_sha256
 from promptlab.backbone.files import fingerprint
 from promptlab.errors import BackboneError
 
@@ -25,7 +27,8 @@ def describe(backbone: Backbone, place: Path | None) -> dict[str, Any]:
         backbone: from the hub or from a folder.
         place: where this will be written; None where it leaves this machine, whose folders then stay unsaid.
     """
-    local = Path(backbone.name).expanduser() == backbone.folder
+    own = backbone.folder / (backbone.place.gguf or "")
+    local = Path(backbone.name).expanduser() == own
     found = {
         "name": backbone.name,
         "local": local,
@@ -35,8 +38,25 @@ def describe(backbone: Backbone, place: Path | None) -> dict[str, Any]:
         "new_head": backbone.new_head,
     }
     if place is None:
-        return {**found, "name": PurePath(backbone.folder.resolve()).name if local else backbone.name}
-    return {**found, "places": _places(backbone.folder, place) if local else []}
+        return {**found, "name": PurePath(own.resolve()).name if local else backbone.name}
+    return {**found, "places": _places(own, place) if local else []}
+
+
+def base_named(backbone: Backbone, place: Path) -> dict[str, Any]:
+    """What names the base of a difference that is written at ``place``: name, places, SHA-256 of its weights.
+
+    Raises:
+        BackboneError: a GGUF file, whose weights are quantised.
+    """
+    if backbone.place.gguf:
+        raise BackboneError(f"{backbone.name} is a GGUF file, which can be no base. Leave --difference out.")
+    own = base_of(backbone.folder)
+    if own is not None:
+        return own
+    local = Path(backbone.name).expanduser() == backbone.folder
+    name = str(backbone.folder.resolve()) if local else backbone.name
+    places = _places(backbone.folder, place) if local else []
+    return {"name": name, "places": places, "sha256": weights_sha256(backbone.folder)}
 
 
 def recover(
@@ -87,14 +107,18 @@ def _whereabouts(described: Mapping[str, Any], home: Path) -> str:
     if not described["local"]:
         return str(described["name"])
     tried = [Path(described["name"]).expanduser(), *(home / place for place in described.get("places", ()))]
-    there = [path for path in tried if path.is_dir()]
+    there = [path for path in tried if path.exists()]
     if not there:
         looked = ", ".join(map(str, dict.fromkeys(tried)))
         raise BackboneError(
-            f"{home} learnt on {described['name']}, a folder that is not there (looked at {looked}). "
+            f"{home} learnt on {described['name']}, which is not there (looked at {looked}). "
             "Write backbone= with where it is now."
         )
-    return str(next((path for path in there if fingerprint(path) == described["fingerprint"]), there[0]))
+    return str(next((path for path in there if fingerprint(_place(path)) == described["fingerprint"]), there[0]))
+
+
+def _place(path: Path) -> Place:
+    return Place(path.parent, gguf=path.name) if path.is_file() else Place(path)
 
 
 def _dtype(described: str, device: str) -> str:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from promptlab import __version__
-from promptlab.cli import compare, learn, look
+from promptlab.cli import adapt, compare, learn, look
 from promptlab.cli.options import examples
 from promptlab.errors import PromptlabError
 
@@ -31,6 +31,7 @@ app.command("show", rich_help_panel="Look", epilog=look.SHOW, no_args_is_help=Tr
 app.command("check", rich_help_panel="Look", epilog=look.CHECK, no_args_is_help=True)(look.check)
 app.command("fit", rich_help_panel="Learn", epilog=learn.FIT, no_args_is_help=True)(learn.fit)
 app.command("predict", rich_help_panel="Learn", epilog=learn.PREDICT, no_args_is_help=True)(learn.predict)
+app.command("adapt", rich_help_panel="Learn", epilog=adapt.ADAPT, no_args_is_help=True)(adapt.adapt)
 app.command("compare", rich_help_panel="Learn", epilog=compare.COMPARE, no_args_is_help=True)(compare.compare)
 
 

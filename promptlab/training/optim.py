@@ -9,7 +9,7 @@ of one, go through torch's fused kernel: one pass over memory where plain code n
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -67,6 +67,33 @@ class AdamW:
                     squares.append(torch.linalg.vector_norm(flat, dim=1).square())
         return torch.stack(squares).sum(0).sqrt()
 
+    def state(self) -> dict[str, Tensor]:
+        """All moments by group, tensor and order (``0.3.second``), and the count of steps."""
+        found = {"steps": torch.tensor(self.steps)}
+        for g, i, first, second in self._moments():
+            found |= {f"{g}.{i}.first": first, f"{g}.{i}.second": second}
+        return found
+
+    @torch.no_grad()
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Takes back what :meth:`state` gave, for the same groups."""
+        self.steps = int(state["steps"])
+        for g, i, first, second in self._moments():
+            first.copy_(state[f"{g}.{i}.first"])
+            second.copy_(state[f"{g}.{i}.second"])
+        for fused in filter(None, self.fused):
+            for one in fused.state.values():
+                one["step"].fill_(float(self.steps))
+
+    def _moments(self) -> Iterator[tuple[int, int, Tensor, Tensor]]:
+        for g, (group, moments, fused) in enumerate(zip(self.groups, self.moments, self.fused, strict=True)):
+            for i, tensor in enumerate(group.tensors):
+                if fused is None:
+                    yield g, i, *moments[i]
+                else:
+                    one = _begun(fused, tensor)
+                    yield g, i, one["exp_avg"], one["exp_avg_sq"]
+
     @torch.no_grad()
     def step(self, factor: float, norms: Tensor, active: Tensor, clip: float | None = 1.0) -> None:
         """One update.
@@ -108,6 +135,18 @@ class AdamW:
 def _fused(group: Group, betas: tuple[float, float], eps: float) -> torch.optim.AdamW:
     decay = float(group.weight_decay[0])
     return torch.optim.AdamW(group.tensors, lr=float(group.lr[0]), betas=betas, eps=eps, weight_decay=decay, fused=True)
+
+
+def _begun(fused: torch.optim.AdamW, tensor: Tensor) -> dict[str, Tensor]:
+    """The moments of a whole weight, at zero where it has not moved yet."""
+    if not fused.state[tensor]:
+        step = torch.zeros((), dtype=torch.float32, device=tensor.device)
+        fused.state[tensor] = {
+            "step": step,
+            "exp_avg": torch.zeros_like(tensor),
+            "exp_avg_sq": torch.zeros_like(tensor),
+        }
+    return fused.state[tensor]
 
 
 def _step_whole(fused: torch.optim.AdamW, group: Group, factor: float, scale: float, active: bool) -> None:

@@ -2,7 +2,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForMaskedLM
 
-from promptlab.backbone.backbone import Backbone, quiet
+from promptlab.backbone.backbone import Backbone
+from promptlab.backbone.checkpoint import quiet
 
 
 def batch(backbone: Backbone, rows=2, tokens=7):

@@ -21,7 +21,8 @@ from transformers import (
 )
 
 from promptlab.backbone.anatomy import LAYOUTS
-from promptlab.backbone.backbone import load_backbone, quiet
+from promptlab.backbone.backbone import load_backbone
+from promptlab.backbone.checkpoint import quiet
 from promptlab.backbone.device import generator
 from promptlab.backbone.heads import CHAINS, default_pool, head_for, pool
 from promptlab.errors import BackboneError, SettingError

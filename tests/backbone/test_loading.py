@@ -20,7 +20,8 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from promptlab.backbone.backbone import load_backbone, quiet
+from promptlab.backbone.backbone import load_backbone
+from promptlab.backbone.checkpoint import quiet
 from promptlab.errors import BackboneError, SettingError
 
 

@@ -11,7 +11,8 @@ from transformers import (
     pipeline,
 )
 
-from promptlab.backbone.backbone import load_backbone, quiet
+from promptlab.backbone.backbone import load_backbone
+from promptlab.backbone.checkpoint import quiet
 from promptlab.errors import SettingError
 from promptlab.language.task import Task
 from promptlab.methods.chosen import choose
