@@ -3,9 +3,10 @@
 import logging
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, redirect_stderr
 from dataclasses import dataclass
 from importlib.util import find_spec
+from io import StringIO
 from typing import Any
 
 import torch
@@ -163,7 +164,8 @@ def _model(
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)  # a newly drawn head follows from nothing but this
-            model, info = auto.from_pretrained(place.base or place.folder, config=config, **options, **reports)
+            with redirect_stderr(StringIO()) if place.gguf else nullcontext():  # its bar heeds no setting
+                model, info = auto.from_pretrained(place.base or place.folder, config=config, **options, **reports)
     except (SafetensorError, OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
         raise BackboneError(f"the weights of {name} cannot be loaded: {first_line(error)} {_ANEW}") from error
     for key, found, expected in sorted(info["mismatched_keys"]):
@@ -171,6 +173,9 @@ def _model(
             f"the weights of {name} do not fit its config.json: {key} is {tuple(found)}, not {tuple(expected)}. {_ANEW}"
         )
     missing = set(info["missing_keys"])
+    if place.gguf:  # its weights are plain numbers now, and may be saved as such
+        model.hf_quantizer = None
+        del model.config.quantization_config
     if place.base is not None:
         missing = _still_missing(model, missing, difference.apply(model, place.folder))
     return model.to(dtype), missing

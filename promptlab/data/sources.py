@@ -2,6 +2,7 @@
 
     read_examples   one source: a file, a Dataset, a DataFrame, a list
     read_splits     train, test and unlabelled rows: from files, from a folder DIR/<task>/, or from the hub
+    read_embedded   the rows that the package brings along
     read_hub        one split of the task's data set on the hub
 
 A row that cannot be used is an error that names it: nothing is skipped or guessed.
@@ -20,6 +21,7 @@ from promptlab.errors import DataError, did_you_mean
 from promptlab.language.example import Example, Value
 from promptlab.language.task import Task
 
+EMBEDDED = Path(__file__).parents[1] / "assets" / "tasks"
 _HIDDEN = "-1"  # what GLUE's test sets write where a label is kept secret
 
 
@@ -186,7 +188,8 @@ def read_splits(
         test: labelled rows.
         columns: column by input name, for all of them.
 
-    Without a folder, ``train`` and ``test`` the rows come from the task's data set on the hub.
+    Without a folder, ``train`` and ``test`` the rows come from the task's data set: embedded in the package where the
+    task says ``builtin``, else on the hub.
 
     Raises:
         DataError: as ``read_examples``; or there is neither a source nor a data set.
@@ -201,10 +204,31 @@ def read_splits(
             return None
         return read_examples(sources[split], task, columns, labelled=split != "unlabeled", where=split)
 
+    if folder is None and train is None and test is None and "builtin" in (task.dataset or {}):
+        embedded = read_embedded(task, columns)
+        return embedded if unlabeled is None else replace(embedded, unlabeled=read("unlabeled"))
     if folder is None and train is None and test is None:
         hub = _hub_splits(task, columns)
         return hub if unlabeled is None else replace(hub, unlabeled=read("unlabeled"))
     return Splits(read("train") or [], read("test") or [], read("unlabeled"), read("dev"))
+
+
+def read_embedded(task: Task, columns: Mapping[str, str] | None = None) -> Splits:
+    """The rows that the package brings along for a task whose ``dataset`` says ``builtin: NAME``.
+
+    Raises:
+        DataError: the package has no rows of that name.
+    """
+    name = str((task.dataset or {}).get("builtin"))
+    there = sorted(path.name for path in EMBEDDED.iterdir() if path.is_dir()) if EMBEDDED.is_dir() else []
+    if name not in there:
+        raise DataError(f"builtin: {name}: no such rows.{did_you_mean(name, there)} Known: {', '.join(there)}.")
+    home = EMBEDDED / name
+
+    def read(split: str) -> list[Example]:
+        return read_examples(home / f"{split}.jsonl", task, columns, labelled=split != "unlabeled")
+
+    return Splits(read("train"), read("test"), read("unlabeled"))
 
 
 def _in_folder(folder: Path, task: Task) -> dict[str, Path]:

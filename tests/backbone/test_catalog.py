@@ -11,7 +11,7 @@ import pytest
 
 from promptlab.backbone import catalog
 from promptlab.backbone.backbone import load_backbone
-from promptlab.backbone.catalog import locate
+from promptlab.backbone.catalog import Place, locate
 from promptlab.errors import BackboneError
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -107,7 +107,7 @@ def remove(folder, *patterns):
 
 
 def test_a_whole_folder_is_taken_as_it_is(folder):
-    assert locate(str(folder)) == folder
+    assert locate(str(folder)) == Place(folder)
 
 
 def test_a_path_that_is_not_there_is_no_hub_name():
@@ -188,7 +188,9 @@ def test_a_hub_model_is_downloaded_without_the_other_formats_of_its_weights(hub,
     for extra in ("onnx/model.safetensors", "model.fp16.safetensors", "flax_model.msgpack", "notes.md"):
         (folder / extra).write_bytes(b"of no use here")
     hub({"some-lab/new": folder})
-    found = {str(file.relative_to(locate("some-lab/new"))) for file in locate("some-lab/new").rglob("*")}
+    place = locate("some-lab/new")
+    found = {str(file.relative_to(place.folder)) for file in place.folder.rglob("*")}
+    assert (place.base, place.gguf) == (None, None)
     assert found == {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
 
 

@@ -2,6 +2,7 @@ import torch
 from safetensors.torch import save_file
 
 from promptlab.backbone import files
+from promptlab.backbone.catalog import Place
 from promptlab.backbone.files import fingerprint, stored_part
 
 
@@ -24,18 +25,18 @@ def test_a_folder_that_lacks_the_part_gives_none(tmp_path):
 
 def test_a_renamed_file_changes_the_fingerprint(tmp_path):
     (tmp_path / "vocab.txt").write_text("a")
-    before = fingerprint(tmp_path)
+    before = fingerprint(Place(tmp_path))
     (tmp_path / "vocab.txt").rename(tmp_path / "words.txt")
-    assert fingerprint(tmp_path) != before
+    assert fingerprint(Place(tmp_path)) != before
 
 
 def test_content_moved_from_one_file_to_the_next_changes_the_fingerprint(tmp_path):
     (tmp_path / "a.txt").write_text("xy")
     (tmp_path / "b.txt").write_text("z")
-    before = fingerprint(tmp_path)
+    before = fingerprint(Place(tmp_path))
     (tmp_path / "a.txt").write_text("x")
     (tmp_path / "b.txt").write_text("yz")
-    assert fingerprint(tmp_path) != before
+    assert fingerprint(Place(tmp_path)) != before
 
 
 def test_any_byte_of_a_small_file_counts(tmp_path, monkeypatch):
@@ -43,7 +44,7 @@ def test_any_byte_of_a_small_file_counts(tmp_path, monkeypatch):
     prints = set()
     for changed in range(33):
         (tmp_path / "model.safetensors").write_bytes(bytes(changed == i for i in range(32)))
-        prints.add(fingerprint(tmp_path))
+        prints.add(fingerprint(Place(tmp_path)))
     assert len(prints) == 33
 
 
@@ -53,7 +54,7 @@ def test_a_large_file_is_read_at_its_beginning_its_end_and_between(tmp_path, mon
 
     def of(changed):
         (tmp_path / "model.safetensors").write_bytes(bytes(changed == i for i in range(1000)))
-        return fingerprint(tmp_path)
+        return fingerprint(Place(tmp_path))
 
     untouched = of(-1)
     assert all(of(place) != untouched for place in (0, 3, 249, 498, 997, 999))
