@@ -1,6 +1,6 @@
 """A method over a tuning over a backbone, with scikit-learn's manners.
 
-    PromptClassifier(task, method="pet", tuning="lora", backbone="FOLDER").fit(train, unlabeled=pool).predict(texts)
+    PromptClassifier(task, method="pet", tuning="lora", backbone="mini").fit(train, unlabeled=pool).predict(texts)
     PromptClassifier(patterns=["{text} It was {mask}."], verbalizer={"negative": "terrible", "positive": "great"}, ...)
 
 Rows come as texts, dicts, tuples, Examples, a DataFrame, a Dataset, an array, or the path of a file.
@@ -39,7 +39,8 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
         task: a Task, the name of a shipped one, or the path of a pattern file; None where the next two say it.
         method: how the examples are used: ``"pet"``, ``"pet:repetitions=1"``, ``"pet+lora"``, or an object of settings.
         tuning: which weights learn: ``"lora:r=8"`` or an object of settings; None is ``full``.
-        backbone: a folder, a hub name, or a loaded Backbone, which clones then share instead of loading it each time.
+        backbone: ``mini``, ``smollm2``, a folder, a .gguf file, a hub name, or a loaded Backbone, which clones then
+            share instead of loading it each time.
         patterns: texts with a ``{mask}``, in place of a task.
         verbalizer: a word, or several, for each label; beside ``patterns``.
         random_state: an int, for the same model each time; None or a RandomState draws one.
@@ -63,7 +64,7 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
         *,
         method: Any = "pet",
         tuning: Any = None,
-        backbone: str | Path | Backbone | None = None,
+        backbone: str | Path | Backbone | None = "mini",
         patterns: Sequence[str] | Mapping[str, str] | None = None,
         verbalizer: Mapping[Any, str | Sequence[str]] | None = None,
         random_state: Any = 0,
@@ -242,7 +243,7 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
         if isinstance(self.backbone, Backbone):
             return self.backbone
         if self.backbone is None:
-            raise SettingError(f"{self.method} needs a language model. Write backbone= with a folder or a hub name.")
+            raise SettingError(f"{self.method} needs a language model. Write backbone='mini', a folder or a hub name.")
         wanted = (str(self.backbone), self.device, self.dtype, self.allow_new_head)
         if getattr(self, "_held", (None,))[0] != wanted:
             self._held = (wanted, load_backbone(*wanted[:3], allow_new_head=self.allow_new_head))

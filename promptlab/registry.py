@@ -194,6 +194,15 @@ TUNINGS = Registry(
 )
 
 
+BACKBONES = (
+    ("mini", "masked, 22.7 M weights, comes with promptlab (over all-MiniLM-L6-v2)"),
+    ("smollm2", "causal, 134.5 M weights, SmolLM2-135M-Instruct from a package or the hub"),
+    ("FOLDER", "what save_pretrained or promptlab adapt wrote"),
+    ("FILE.gguf", "quantised weights, read with the package gguf"),
+    ("owner/name", "a masked or causal model on the Hugging Face hub"),
+)
+
+
 def shared_out(method: str, tuning: str, settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Settings written behind ``method+tuning:``, parted: the tuning's own, and those that only the method knows.
 

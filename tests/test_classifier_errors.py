@@ -27,7 +27,7 @@ def make(method="tfidf", **settings):
         ({"verbalizer": ["terrible", "great"]}, "nothing says what to ask"),
         ({"task": "mr"}, "task= says the patterns and label words already"),
         ({"task": 3, "patterns": None, "verbalizer": None}, "task is a int. Write a Task"),
-        ({"method": "pet"}, "pet needs a language model. Write backbone="),
+        ({"method": "pet", "backbone": None}, "pet needs a language model. Write backbone="),
         ({"method": "pte"}, "Did you mean 'pet'"),
         ({"tuning": "lora"}, "tfidf trains no weights"),
         ({"random_state": "lucky"}, "random_state='lucky' cannot be"),

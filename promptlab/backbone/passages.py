@@ -56,9 +56,14 @@ class Passages:
         return len(self.bounds) - 1
 
     @property
+    def sizes(self) -> np.ndarray:
+        """Tokens of text in each row."""
+        return np.diff(self.bounds)
+
+    @property
     def lengths(self) -> np.ndarray:
         """Tokens of each row, special ones counted."""
-        return np.diff(self.bounds) + len(self.before) + len(self.after)
+        return self.sizes + len(self.before) + len(self.after)
 
     def row(self, number: int) -> Row:
         """One row."""

@@ -54,9 +54,11 @@ def learn_from(backbone: Backbone, batch: Batch, asked: Tensor, targets: Tensor,
         targets: the ids they should say, ``(places,)``.
         share: one over the number of places of the whole step.
     """
+    if not len(targets):
+        return torch.zeros((), device=asked.device)
     states = hidden(backbone, batch)[asked]
     leaf = states.detach().requires_grad_(True)
-    total = torch.zeros((), device=leaf.device)
+    total = torch.zeros((), device=leaf.device, dtype=torch.promote_types(leaf.dtype, torch.float32))
     for part in _chunks(len(leaf), backbone):
         loss = _losses(head_logits(backbone, leaf[part]), targets[part]).sum()
         (share * loss).backward()

@@ -25,7 +25,7 @@ def adapt(
         Path,
         typer.Option("--out", "-o", help="A new folder; an unfinished one goes on.", rich_help_panel=options.OUTPUT),
     ],
-    backbone: options.Backbone = None,
+    backbone: options.Backbone = "mini",
     tuning: Annotated[
         str, typer.Option("--tuning", "-t", help="full or lora:r=64,targets=all.", rich_help_panel=options.MODEL)
     ] = "full",
@@ -57,7 +57,7 @@ def adapt(
     how = Settings(tuning, tokens, minutes, length, batch, mask_rate, seed=seed, every=every)
     with use(progress()):
         about = train(
-            texts, backbone or "mini", to, how,
+            texts, backbone, to, how,
             column=column, difference=difference, new_head=new_head, device=device, dtype=dtype, report=_say,
         )  # fmt: skip
     if json:

@@ -11,8 +11,8 @@ from promptlab.cli.options import examples
 from promptlab.errors import PromptlabError
 
 _FOOT = examples(
-    'promptlab show mr --text "A gorgeous, witty film." --backbone FOLDER',
-    "promptlab compare mr -m majority,zero-shot,pet+lora -k 16 --seeds 3 --backbone FOLDER",
+    'promptlab show reviews --text "A gorgeous, witty film."',
+    "promptlab compare reviews",
     "promptlab COMMAND -h",
 )
 

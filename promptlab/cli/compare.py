@@ -13,19 +13,26 @@ from promptlab.progress import use
 if TYPE_CHECKING:
     from promptlab.lab.results import Results
 
+METHODS = "majority,tfidf,probe,zero-shot,finetune,prompt+lora,pet+lora:repetitions=1"
 COMPARE = options.examples(
-    "promptlab compare mr -m majority,tfidf,zero-shot,pet -k 16 --seeds 3 --data DIR --backbone FOLDER",
-    "promptlab compare mr subj -m prompt+lora:r=4|8,pet+lora:repetitions=1 -k 8,32 --html report.html -b FOLDER",
-    "promptlab compare mine.yaml --train 32.csv --unlabeled pool.txt --test test.csv -m tfidf,pet -b FOLDER --json",
+    "promptlab compare reviews",
+    "promptlab compare reviews topics -m prompt+lora:r=4|8,pet+lora:repetitions=1 -k 8,16 --html report.html",
+    "promptlab compare mr -m majority,tfidf,zero-shot,pet -k 16 --seeds 5 --data DIR --backbone roberta-base",
+    "promptlab compare mine.yaml --train 32.csv --unlabeled pool.txt --test test.csv -m tfidf,pet --json",
 )
 
 
 def compare(
     tasks: Annotated[list[str], typer.Argument(metavar="TASK...", help="Names of tasks, or paths of pattern files.")],
     methods: Annotated[
-        list[str],
-        typer.Option("--methods", "-m", help="method, method+tuning, settings as name:key=value; a list by commas."),
-    ],
+        list[str] | None,
+        typer.Option(
+            "--methods",
+            "-m",
+            help="method, method+tuning, settings as name:key=value; a list by commas.",
+            show_default=METHODS,
+        ),
+    ] = None,
     shots: Annotated[
         str | None,
         typer.Option(
@@ -36,8 +43,8 @@ def compare(
             show_default="16; all with --train",
         ),
     ] = None,
-    seeds: Annotated[int, typer.Option(help="Runs of each, with seeds 0, 1, ...", rich_help_panel=options.DATA)] = 1,
-    backbone: options.Backbone = None,
+    seeds: Annotated[int, typer.Option(help="Runs of each, with seeds 0, 1, ...", rich_help_panel=options.DATA)] = 3,
+    backbone: options.Backbone = "mini",
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
     allow_new_head: options.NewHead = False,
@@ -72,7 +79,7 @@ def compare(
     from promptlab.lab.plan import Plan
 
     plan = Plan(
-        tasks, methods, shots or ("all" if train else "16"), seeds, backbone, data, train, unlabeled, test,
+        tasks, methods or METHODS, shots or ("all" if train else "16"), seeds, backbone, data, train, unlabeled, test,
         options.pairs(columns, "--columns"), limit, split_seed, device, dtype, allow_new_head,
     )  # fmt: skip
     with use(progress()):

@@ -23,11 +23,12 @@ if TYPE_CHECKING:
     from promptlab.data.fewshot import Sample
 
 FIT = options.examples(
-    "promptlab fit mr -m pet+lora -k 16 --data DIR --backbone FOLDER --out mr-pet",
-    "promptlab fit mine.yaml -m prompt --train 32.csv --unlabeled pool.txt --backbone FOLDER --out mine",
+    "promptlab fit reviews -m pet+lora -k 16 --out reviews-pet",
+    "promptlab fit mine.yaml -m prompt --train 32.csv --unlabeled pool.txt --backbone roberta-base --out mine",
 )
 PREDICT = options.examples(
-    "cat reviews.txt | promptlab predict mr-pet", "promptlab predict mnli-pet pairs.csv --columns premise=first --json"
+    "cat reviews.txt | promptlab predict reviews-pet",
+    "promptlab predict mnli-pet pairs.csv --columns premise=first --json",
 )
 
 
@@ -56,7 +57,7 @@ def fit(
         ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the draw and of the training.", rich_help_panel=options.DATA)] = 0,
-    backbone: options.Backbone = None,
+    backbone: options.Backbone = "mini",
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
     allow_new_head: options.NewHead = False,
@@ -69,7 +70,7 @@ def fit(
     json: options.Json = False,
 ) -> None:
     """Learn a classifier from a few examples and save it."""
-    asked, system = load_task(task), _system(method, backbone)
+    asked, system = load_task(task), _system(method)
     with _new_folder(to):
         drawn = _drawn(asked, shots or ("all" if train else "16"), seed, limit, data, train, unlabeled, test, columns)
         from promptlab.classifier import PromptClassifier
@@ -92,16 +93,14 @@ def fit(
     out(f"{method} learnt {asked.name} from {len(drawn.train)} rows and is saved in {to}{tested}")
 
 
-def _system(text: str, backbone: str | None) -> System:
+def _system(text: str) -> System:
     """The one system of the text, seen to be possible before anything is read or loaded."""
     systems = parse_systems(text)
     if len(systems) != 1:
         raise SettingError(f"fit learns one system, and '{text}' is {len(systems)}. Use promptlab compare for several.")
     from promptlab.lab.cells import Contender
 
-    one = Contender.of(systems[0])
-    if one.method.needs_backbone and backbone is None:
-        raise SettingError(f"{one.text} needs a language model. Write --backbone with a folder or a hub name.")
+    Contender.of(systems[0])
     return systems[0]
 
 

@@ -7,18 +7,18 @@ from typing import Annotated, Any
 import typer
 
 from promptlab.cli import options
-from promptlab.cli.output import note, out, out_columns, out_json
+from promptlab.cli.output import out, out_columns, out_json
 from promptlab.errors import Fault, PatternError, SettingError, did_you_mean
 from promptlab.language.example import Example
 from promptlab.language.library import load_task, task_names
 from promptlab.language.task import Task
-from promptlab.registry import METHODS, TUNINGS, Entry
+from promptlab.registry import BACKBONES, METHODS, TUNINGS, Entry
 
-KINDS = ("tasks", "methods", "tunings")
+KINDS = ("tasks", "methods", "tunings", "backbones")
 
 LS = options.examples("promptlab ls", "promptlab ls methods --json")
 SHOW = options.examples(
-    'promptlab show mr --text "A gorgeous, witty film."',
+    'promptlab show reviews --text "A gorgeous, witty film."',
     'promptlab show mnli --field premise="It rains." --field hypothesis="It is wet." --backbone FOLDER',
 )
 CHECK = options.examples(
@@ -27,10 +27,12 @@ CHECK = options.examples(
 
 
 def ls(
-    kind: Annotated[str | None, typer.Argument(metavar="tasks|methods|tunings", help="All three by default.")] = None,
+    kind: Annotated[
+        str | None, typer.Argument(metavar="tasks|methods|tunings|backbones", help="All by default.")
+    ] = None,
     json: options.Json = False,
 ) -> None:
-    """List tasks, methods and tunings."""
+    """List tasks, methods, tunings and backbones."""
     if kind is not None and kind not in KINDS:
         raise SettingError(f"no list '{kind}'.{did_you_mean(kind, KINDS)} Known: {', '.join(KINDS)}.")
     listed = {each: list(_entries(each)) for each in KINDS if kind in (None, each)}
@@ -51,6 +53,9 @@ def _entries(kind: str) -> Iterator[dict[str, Any]]:
             labels, patterns = len(task.labels), len(task.pvps)
             yield {"kind": "task", "name": task.name, "labels": labels, "patterns": patterns, "about": task.about}
         return
+    if kind == "backbones":
+        yield from ({"kind": "backbone", "name": name, "about": about} for name, about in BACKBONES)
+        return
     for entry in METHODS if kind == "methods" else TUNINGS:
         yield _registered(kind.removesuffix("s"), entry)
 
@@ -70,7 +75,7 @@ def show(
     field: Annotated[
         list[str] | None, typer.Option(metavar="NAME=TEXT", help="An input; once for each of them.")
     ] = None,
-    backbone: options.Backbone = None,
+    backbone: options.Backbone = "mini",
     json: options.Json = False,
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
@@ -79,10 +84,8 @@ def show(
     asked = load_task(task)
     example = example_of(asked, text, field or [])
     shown = [{"pattern": pvp.name, "text": pvp.pattern.fill(example)} for pvp in asked.pvps]
-    if backbone is not None:
+    if backbone != "none":
         shown = _guessed(asked, example, backbone, device, dtype)
-    elif not json:
-        note("Add --backbone FOLDER to see what a model guesses.")
     if json:
         out_json(shown)
         return
@@ -142,7 +145,10 @@ def _share(p: float) -> str:
 
 def check(
     files: Annotated[list[str], typer.Argument(metavar="FILE...|TASK...", help="Pattern files, or names of tasks.")],
-    backbone: options.Backbone = None,
+    backbone: Annotated[
+        str | None,
+        typer.Option("--backbone", "-b", help="A language model to read them with.", rich_help_panel=options.MODEL),
+    ] = None,
     data: options.Data = None,
     json: options.Json = False,
     device: options.Device = "auto",

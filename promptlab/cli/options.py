@@ -11,8 +11,13 @@ MODEL, DATA, OUTPUT = "Model", "Data", "Output"
 
 TaskName = Annotated[str, typer.Argument(metavar="TASK", help="A task's name, or the path of a pattern file.")]
 Backbone = Annotated[
-    str | None,
-    typer.Option("--backbone", "-b", help="A folder or a hub name of a language model.", rich_help_panel=MODEL),
+    str,
+    typer.Option(
+        "--backbone",
+        "-b",
+        help="mini (masked), smollm2 (causal), a folder, a .gguf file or a hub name.",
+        rich_help_panel=MODEL,
+    ),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.", rich_help_panel=MODEL)]
 Dtype = Annotated[

@@ -32,7 +32,7 @@ class Plan:
         systems: ``"majority,pet+lora:r=8"``, or a list of such texts.
         shots: labelled rows a class, ``"total:32"`` or ``"all"``; one or several. 0 runs what needs no labels, once.
         seeds: how many (0, 1, ...), or which.
-        backbone: a folder or a hub name; only what needs none runs without.
+        backbone: ``mini``, ``smollm2``, a folder, a .gguf file or a hub name; None where nothing needs one.
         data: a folder that holds ``<task>/train.jsonl`` and the like; the hub where neither it nor files are given.
         train: a file of labelled rows, for a single task; so are the next two.
         unlabeled: a file of rows without labels.
@@ -49,7 +49,7 @@ class Plan:
     systems: str | Sequence[str]
     shots: int | str | Sequence[int | str] = 16
     seeds: int | Sequence[int] = 1
-    backbone: str | None = None
+    backbone: str | None = "mini"
     data: str | Path | None = None
     train: str | Path | None = None
     unlabeled: str | Path | None = None
@@ -149,7 +149,7 @@ class Plan:
         if not needy:
             return None
         if self.backbone is None:
-            raise SettingError(f"{needy[0]} needs a language model. Write --backbone with a folder or a hub name.")
+            raise SettingError(f"{needy[0]} needs a language model. Write --backbone mini, a folder or a hub name.")
         return identify(self.backbone, self.device, self.dtype)
 
     def _load(self) -> Any:

@@ -4,7 +4,7 @@
     each step: rows of ``batch`` tokens
         masked    whole words, 15 % of the tokens: predict them                   causal    predict every next token
         only asked positions go through the head
-    AdamW, learning rate up over the first share of the budget and down to zero over the rest
+    AdamW, learning rate up over the first share of the budget, level, and down to zero over its second half
     every few minutes: judge on the held-out rows, write a checkpoint
     at the end: a folder that loads as a backbone, whole or as a difference over its base
 
@@ -14,6 +14,7 @@ A training that was killed goes on from its last checkpoint when the same call i
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from promptlab.backbone.backbone import load_backbone
+from promptlab.backbone.backbone import Backbone, load_backbone
+from promptlab.backbone.catalog import locate
 from promptlab.backbone.device import generator
 from promptlab.backbone.difference import ABOUT
+from promptlab.backbone.files import fingerprint
 from promptlab.backbone.newhead import grow_head
 from promptlab.backbone.passages import read_passages
 from promptlab.backbone.predict import learn_from
@@ -37,7 +40,7 @@ from promptlab.spec import parse_spec
 from promptlab.training import adapted
 from promptlab.training.asking import Asker
 from promptlab.training.budget import Budget, budget, slope
-from promptlab.training.feed import Feed, held_out
+from promptlab.training.feed import Feed, held_out, training_rows
 from promptlab.training.learners import Learner, learner_of
 from promptlab.training.optim import AdamW
 from promptlab.training.sitting import Sitting, Tally
@@ -123,14 +126,17 @@ def adapt(
     how, listed = settings or Settings(), [texts] if isinstance(texts, str | Path) else list(texts)
     learner = learner_of(TUNINGS.build(*_spec(how.tuning)))
     sitting = Sitting(place_of(out, ABOUT))
-    wanted = {**asdict(how), "backbone": backbone, "column": column, "difference": difference, "text": digest(listed)}
+    told = {"backbone": backbone, "fingerprint": fingerprint(locate(backbone)), "text": digest(listed)}
+    wanted = {**asdict(how), **told, "column": column, "difference": difference}
     done = adapted.finished(sitting.place, wanted)
     if done is not None:
         log.info("%s is finished; nothing to do", out)
         return done
-    model = load_backbone(backbone, device, dtype, allow_new_head=new_head)
+    exact = "float32" if dtype == "auto" else dtype  # small updates are lost in half formats
+    model = load_backbone(backbone, device, exact, allow_new_head=new_head)
     base = adapted.base_note(model, sitting.place) if difference else None
-    sitting.begin({"settings": wanted})
+    if not sitting.checkpoint.is_file():
+        sitting.begin({"settings": wanted})
     length = min(how.length, model.max_length)
     passages = sitting.passages(model, lambda: read_passages(paragraphs(listed, column), model, length))
     if len(passages) < FEWEST:
@@ -140,7 +146,7 @@ def adapt(
         )
     if model.new_head:
         grow_head(model, np.bincount(passages.ids, minlength=model.vocab)[: model.vocab])
-    until = budget(how.tokens, how.minutes, len(passages.ids))
+    until = budget(how.tokens, how.minutes, int(passages.sizes[training_rows(len(passages))].sum()))
     asker = Asker(model, passages, how.mask_rate)
     state, tally = Training(asker, how, until, sitting, report).run(learner)
     text = [one.name if isinstance(one, Path) else "paragraphs given" for one in listed]
@@ -199,25 +205,28 @@ class Training:
     def _step(self, feed: Feed, optimiser: AdamW, tally: Tally) -> bool:
         """One update; whether its gradient was finite."""
         random = np.random.default_rng([self.how.seed, tally.steps])
-        questions = self.asker.questions(feed.next(), random)
+        rows = feed.next()
+        questions = self.asker.questions(rows, random)
         share = 1 / max(1, sum(int(one.asked.sum()) for one in questions))
         optimiser.zero_grad()
-        losses = [
-            learn_from(self.asker.backbone, batch, places, ids, share)
-            for batch, places, ids in self.asker.batches(questions)
-        ]
+        with _half(self.asker.backbone):
+            losses = [
+                learn_from(self.asker.backbone, batch, places, ids, share)
+                for batch, places, ids in self.asker.batches(questions)
+            ]
         norms = optimiser.norms()
         finite = norms.isfinite() & torch.stack(losses).sum().isfinite()
         done = self.until.share(tally.tokens + self.how.batch // 2, tally.seconds)
         optimiser.step(slope(done, self.how.warmup), norms, finite)
-        tally.steps, tally.tokens = tally.steps + 1, tally.tokens + sum(len(one.ids) for one in questions)
+        tally.steps, tally.tokens = tally.steps + 1, tally.tokens + int(self.asker.passages.sizes[rows].sum())
         tally.passed, tally.at = feed.passed, feed.at
         return bool(finite.all())
 
     def _feed(self, tally: Tally) -> Feed:
         passages = self.asker.passages
-        rows = np.setdiff1d(np.arange(len(passages)), held_out(len(passages)))
-        return Feed(rows, passages.lengths, self.how.batch, self.how.seed, tally.passed, tally.at)
+        return Feed(
+            training_rows(len(passages)), passages.lengths, self.how.batch, self.how.seed, tally.passed, tally.at
+        )
 
     def _judge(self, tally: Tally) -> None:
         if tally.curve and tally.curve[-1]["tokens"] == tally.tokens:
@@ -228,6 +237,12 @@ class Training:
 
     def _save(self, tensors: Mapping[str, Tensor], optimiser: AdamW, tally: Tally) -> None:
         self.sitting.save({**_prefixed("w.", tensors), **_prefixed("o.", optimiser.state())}, tally)
+
+
+def _half(backbone: Backbone) -> AbstractContextManager[Any]:
+    """On CUDA the forward runs in bfloat16 over weights that stay as they are."""
+    wanted = backbone.device.type == "cuda" and backbone.dtype == torch.float32
+    return torch.autocast("cuda", torch.bfloat16) if wanted else nullcontext()
 
 
 def _check_finite(lost: int, tally: Tally) -> None:

@@ -30,12 +30,13 @@ def finished(place: Path, wanted: Mapping[str, Any]) -> dict[str, Any] | None:
     about = json.loads((place / ABOUT).read_text(encoding="utf-8"))
     had = about.get("settings", {})
     other = [name for name in wanted if had.get(name) != wanted[name]]
-    if other:
+    begun = about.get("finished") or Sitting(place).checkpoint.is_file()
+    if other and begun:
         was = ", ".join(f"{name}={had.get(name)}" for name in other if name != "text") or "another text"
         raise OutputError(
             f"{place} holds a training of other settings ({was}). Write a new folder, or the same settings."
         )
-    return dict(about) if about.get("finished") else None
+    return dict(about) if about.get("finished") and not other else None
 
 
 def base_note(backbone: Backbone, place: Path) -> dict[str, Any]:
@@ -53,11 +54,12 @@ def write(
 ) -> dict[str, Any]:
     """Writes the model as it answers now; for a difference, what it says when loaded again is noted too."""
     about: dict[str, Any] = {"files": [], "finished": True, "kind": backbone.kind, "base": base, **facts}
-    with replacing(sitting.place) as half:
+    with sitting.writing(), replacing(sitting.place) as half:
         if base is None:
             write_language_model(backbone, half)
-        else:
-            write_difference(backbone, base_parameters(backbone), factors, half)
+        else:  # products say how this training changed the weights, not how they differ from an older base
+            parts = {} if backbone.place.base else factors
+            write_difference(backbone, base_parameters(backbone), parts, half)
         _note(half, about)
         if base is not None:
             stored = load_backbone(str(half), str(backbone.device), str(backbone.dtype).removeprefix("torch."))

@@ -60,7 +60,7 @@ def read_tokens(text: int | str) -> int:
     Raises:
         SettingError: none of these.
     """
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmb]?)", str(text).strip().lower())
+    found = re.fullmatch(r"(\d{1,15}(?:\.\d{1,15})?)\s*([kmb]?)", str(text).strip().lower())
     number = round(float(found[1]) * _UNITS[found[2]]) if found else 0
     if number < 1:
         raise SettingError(f"tokens={text} is no amount. Write 20M, 300k or a number.")
@@ -68,5 +68,5 @@ def read_tokens(text: int | str) -> int:
 
 
 def slope(share: float, warmup: float) -> float:
-    """What multiplies the learning rate: up to 1 over the first ``warmup`` of training, then down to 0 in a line."""
-    return share / warmup if share < warmup else (1.0 - share) / (1.0 - warmup)
+    """What multiplies the learning rate: up to 1 over the first ``warmup``, level, down to 0 over the second half."""
+    return min(share / warmup, 1.0, 2 * (1.0 - share))

@@ -16,6 +16,11 @@ def held_out(rows: int) -> np.ndarray:
     return np.sort(order[: min(HELD_MOST, rows // HELD_SHARE)])
 
 
+def training_rows(rows: int) -> np.ndarray:
+    """All rows but those held out."""
+    return np.setdiff1d(np.arange(rows), held_out(rows))
+
+
 @dataclass
 class Feed:
     """Deals rows in a new order each pass.

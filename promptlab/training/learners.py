@@ -44,8 +44,10 @@ def learner_of(tuning: Any) -> Learner:
     """The learner of a tuning.
 
     Raises:
-        SettingError: another tuning than ``full`` and ``lora``.
+        SettingError: another tuning than ``full`` and ``lora``, or dropout, whose stream no checkpoint keeps.
     """
+    if tuning.dropout:
+        raise SettingError(f"dropout={tuning.dropout}: a corpus is trained on without. Leave dropout out.")
     if isinstance(tuning, Full):
         return Whole(tuning)
     if isinstance(tuning, Lora):
@@ -87,7 +89,13 @@ class LowRankModel:
 
     @contextmanager
     def learning(self, backbone: Backbone, generator: torch.Generator) -> Iterator[dict[str, Tensor]]:
-        """Hooks beside the matrices; copies of the small weights stand in the backbone."""
+        """Hooks beside the matrices; copies of the small weights stand in the backbone.
+
+        Raises:
+            SettingError: blocks that share one weight (ALBERT), into which no block's own difference can be folded.
+        """
+        if any(projection.shared for projection in self.tuning.projections(backbone)):
+            raise SettingError(f"{backbone.name} shares weights between blocks, so lora cannot fold in. Write -t full.")
         small = _small(backbone)
         with ExitStack() as stack:
             blocks = stack.enter_context(self.tuning.learn(backbone, True, [generator])).tensors

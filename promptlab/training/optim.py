@@ -65,11 +65,12 @@ class AdamW:
                 if tensor.grad is not None:
                     flat = tensor.grad.flatten(1) if group.stacked else tensor.grad.flatten()[None]
                     squares.append(torch.linalg.vector_norm(flat, dim=1).square())
-        return torch.stack(squares).sum(0).sqrt()
+        return torch.stack(squares).sum(0).sqrt() if squares else torch.zeros(len(self.groups[0].lr))
 
     def state(self) -> dict[str, Tensor]:
         """All moments by group, tensor and order (``0.3.second``), and the count of steps."""
-        found = {"steps": torch.tensor(self.steps)}
+        taken = [0 if fused is None else _taken(fused) for fused in self.fused]  # a step not finite counts in none
+        found = {"steps": torch.tensor(self.steps), "taken": torch.tensor(taken)}
         for g, i, first, second in self._moments():
             found |= {f"{g}.{i}.first": first, f"{g}.{i}.second": second}
         return found
@@ -81,9 +82,9 @@ class AdamW:
         for g, i, first, second in self._moments():
             first.copy_(state[f"{g}.{i}.first"])
             second.copy_(state[f"{g}.{i}.second"])
-        for fused in filter(None, self.fused):
-            for one in fused.state.values():
-                one["step"].fill_(float(self.steps))
+        for fused, taken in zip(self.fused, state["taken"].tolist(), strict=True):
+            for one in fused.state.values() if fused is not None else ():
+                one["step"].fill_(float(taken))
 
     def _moments(self) -> Iterator[tuple[int, int, Tensor, Tensor]]:
         for g, (group, moments, fused) in enumerate(zip(self.groups, self.moments, self.fused, strict=True)):
@@ -135,6 +136,10 @@ class AdamW:
 def _fused(group: Group, betas: tuple[float, float], eps: float) -> torch.optim.AdamW:
     decay = float(group.weight_decay[0])
     return torch.optim.AdamW(group.tensors, lr=float(group.lr[0]), betas=betas, eps=eps, weight_decay=decay, fused=True)
+
+
+def _taken(fused: torch.optim.AdamW) -> int:
+    return max((int(one["step"]) for one in fused.state.values()), default=0)
 
 
 def _begun(fused: torch.optim.AdamW, tensor: Tensor) -> dict[str, Tensor]:

@@ -16,6 +16,7 @@ from promptlab.backbone.backbone import Backbone
 from promptlab.backbone.difference import ABOUT
 from promptlab.backbone.passages import Passages, load_passages
 from promptlab.errors import OutputError
+from promptlab.folders import replacing
 
 WORK = "training"
 
@@ -62,15 +63,15 @@ class Sitting:
         return self.work / "checkpoint.safetensors"
 
     def begin(self, note: Mapping[str, Any]) -> None:
-        """Makes the folder and says in it what it is.
+        """Makes the folder, new as a whole, and says in it what it is.
 
         Raises:
             OutputError: the system refuses.
         """
-        with self.writing():
-            self.work.mkdir(parents=True, exist_ok=True)
-            about = {"files": [ABOUT, WORK], "finished": False, **note}
-            _replace(self.place / ABOUT, lambda half: half.write_text(json.dumps(about, indent=1), encoding="utf-8"))
+        about = {"files": [ABOUT, WORK], "finished": False, **note}
+        with self.writing(), replacing(self.place) as half:
+            (half / WORK).mkdir()
+            (half / ABOUT).write_text(json.dumps(about, indent=1), encoding="utf-8")
 
     def passages(self, backbone: Backbone, make: Callable[[], Passages]) -> Passages:
         """The text as rows of ids: as saved before, or made and saved."""

@@ -138,7 +138,7 @@ def test_without_options_the_embedded_model_reads_the_text_once(say, text, monke
         (["--minutes", "0"], "minutes=0.0 is no length of time."),
         (["--mask-rate", "2"], "mask_rate=2.0 cannot be."),
         (["-t", "bitfit"], "a language model is adapted with full or lora, not with bitfit."),
-        (["-t", "lora:rank=4"], "lora"),
+        (["-t", "lora:rank=4"], "lora has no setting 'rank'."),
         (["--column", "body"], "is plain text and has no columns."),
         (["-b", "./nowhere"], "no folder './nowhere'"),
         (["--device", "tpu"], "device=tpu: no such device."),

@@ -118,7 +118,6 @@ def test_what_is_wrong_is_said_in_one_message(compare, words, message):
         ("tfdif", "no method 'tfdif'. Did you mean 'tfidf'?"),
         ("tfidf:D=3", "tfidf has no setting 'D'."),
         ("tfidf+lora", "tfidf trains no weights, so it takes no tuning. Write tfidf."),
-        ("probe", "probe needs a language model. Write --backbone"),
     ],
 )
 def test_a_system_that_cannot_be_is_said(compare, methods, message):

@@ -62,7 +62,6 @@ def test_fit_takes_all_rows_of_a_file_of_ones_own(say, classifier, task_file, da
     [
         (["-m", "pte", "-b", "x"], "no method 'pte'. Did you mean 'pet'?"),
         (["-m", "tfidf,majority"], "fit learns one system, and 'tfidf,majority' is 2"),
-        (["-m", "pet"], "pet needs a language model. Write --backbone"),
         (["-m", "tfidf", "-k", "99"], "99 shots a class"),
         (["-m", "tfidf", "--columns", "txt"], "Write --columns name=value"),
     ],

@@ -67,17 +67,19 @@ def test_unlabelled_rows_give_no_answer(name):
 
 @pytest.mark.parametrize("name", TASKS)
 def test_no_two_rows_are_near_copies(name):
-    told = texts(name)
-    if name == "entailment":  # three rows share each hypothesis, so their premises are compared
-        told = [row["premise"] for split in SPLITS for row in rows(name, split)]
-    assert closest(told) < 0.5
+    assert closest(texts(name)) < (0.8 if name == "entailment" else 0.4)  # there a scene has three premises
+
+
+def test_no_two_scenes_of_entailment_are_near_copies():
+    scenes = {}
+    for row in (row for split in SPLITS for row in rows("entailment", split)):
+        scenes.setdefault(row["hypothesis"], []).append(row["premise"])
+    assert closest([" ".join(premises) for premises in scenes.values()]) < 0.3
 
 
 def test_a_near_copy_would_be_found():
-    assert (
-        closest(["The kettle boils fast and its lid never sticks.", "The kettle boils fast, its lid never sticks!"])
-        > 0.5
-    )
+    told = ["The kettle boils fast and its lid never sticks.", "The kettle boils fast, its lid never sticks!"]
+    assert closest(told) > 0.5
 
 
 @pytest.mark.parametrize("name", TASKS)
