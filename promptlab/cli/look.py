@@ -7,13 +7,15 @@ from typing import Annotated, Any
 import typer
 
 from promptlab.cli import options
-from promptlab.cli.output import out, out_columns, out_json
+from promptlab.cli.output import out, out_columns, out_json, out_line
 from promptlab.errors import Fault, PatternError, SettingError, did_you_mean
 from promptlab.language.example import Example
 from promptlab.language.library import load_task, task_names
+from promptlab.language.pattern import BLANK
 from promptlab.language.task import Task
 from promptlab.registry import BACKBONES, METHODS, TUNINGS, Entry
 
+Line = list[tuple[str, str]]  # text and style
 KINDS = ("tasks", "methods", "tunings", "backbones")
 
 LS = options.examples("promptlab ls", "promptlab ls methods --json")
@@ -91,7 +93,7 @@ def show(
         return
     for row in shown:
         for line in _screen(row, max(len(one["pattern"]) for one in shown)):
-            out(line)
+            out_line(*line)
 
 
 def example_of(task: Task, text: str | None, fields: list[str]) -> Example:
@@ -124,19 +126,28 @@ def _guessed(task: Task, example: Example, backbone: str, device: str, dtype: st
     return [dict(row) for row in asking.show(example)]
 
 
-def _screen(row: dict[str, Any], width: int) -> Iterator[str]:
-    yield f"  {row['pattern']:<{width}}  {' '.join(row['text'].split())}"
+def _screen(row: dict[str, Any], width: int) -> Iterator[Line]:
+    """The lines of one pattern."""
+    before, mask, after = " ".join(row["text"].split()).partition(BLANK)
+    yield [(f"  {row['pattern']:<{width}}  ", "cyan"), (before, ""), (mask, "bold yellow"), (after, "")]
     indent = " " * (width + 4)
     if row.get("skipped"):
-        yield f"{indent}skipped  {row['skipped']}"
+        yield [(f"{indent}skipped  ", "dim"), (row["skipped"], "")]
     if row.get("guesses"):
-        yield f"{indent}guesses  " + "  ".join(f"{word} {_share(p)}" for word, p in row["guesses"])
+        yield [(f"{indent}guesses  ", "dim"), ("  ".join(f"{word} {_share(p)}" for word, p in row["guesses"]), "")]
     if row.get("probabilities"):
-        ranked = sorted(row["probabilities"].items(), key=lambda each: -each[1])
-        mass = f"    mass on label words {_share(row['mass'])}" if row.get("mass") is not None else ""
-        yield f"{indent}labels   " + "  ".join(f"{label} {_share(p)}" for label, p in ranked) + mass
+        yield [(f"{indent}labels   ", "dim"), *_ranked(row)]
     if row.get("cut"):
-        yield f"{indent}cut      the text is longer than the model reads"
+        yield [(f"{indent}cut      ", "dim"), ("the text is longer than the model reads", "")]
+
+
+def _ranked(row: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Labels with their probabilities, the likeliest first and bright, and the mass on their words."""
+    ranked = sorted(row["probabilities"].items(), key=lambda each: -each[1])
+    for at, (label, p) in enumerate(ranked):
+        yield f"{'  ' if at else ''}{label} {_share(p)}", "" if at else "bold green"
+    if row.get("mass") is not None:
+        yield f"    mass on label words {_share(row['mass'])}", "dim"
 
 
 def _share(p: float) -> str:

@@ -20,6 +20,17 @@ def note(text: str) -> None:
     typer.echo(text, err=True)
 
 
+def out_line(*parts: tuple[str, str]) -> None:
+    """A line of results of (text, style) parts; the styles show on a terminal alone."""
+    if not sys.stdout.isatty():
+        out("".join(text for text, _ in parts))
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    Console().print(Text.assemble(*parts), soft_wrap=True)
+
+
 def out_json(value: Any) -> None:
     """One JSON value, a line."""
     out(json.dumps(value, ensure_ascii=False, allow_nan=False))

@@ -7,7 +7,7 @@ from promptlab.errors import did_you_mean
 from promptlab.language.example import Example
 from promptlab.language.grammar import RESERVED, Field, Mask, Part, Sep, Soft, Target, Text, Token, apply, parse, scan
 
-BORDER = " │ "
+BORDER, BLANK = " │ ", "▁▁▁"
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Pattern:
         """Whether the example meets ``when``."""
         return all(example.text(name) == value for name, value in self.when.items())
 
-    def fill(self, example: Example, mask: str = "▁▁▁", word: str | None = None) -> str:
+    def fill(self, example: Example, mask: str = BLANK, word: str | None = None) -> str:
         """The filled pattern as a person reads it.
 
         Args:

@@ -324,9 +324,10 @@ def test_loading_a_gguf_file_says_nothing(gguf, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_gguf_file_is_known_by_its_content_and_found_again(gguf, tiny_llama, tmp_path):
+def test_a_gguf_file_is_known_by_its_content_and_found_again(gguf, tiny_llama, tiny_bert, tmp_path):
     found = load(gguf)
-    (tmp_path / "config.json").write_text("{}")  # of some other model
+    shutil.copytree(tiny_bert.folder, tmp_path, dirs_exist_ok=True)  # files of another model beside it
+    assert not found.has_pooler_weights
     (saved := tmp_path / "saved").mkdir()
     described = describe(found, saved)
     assert (described["local"], described["places"]) == (True, ["../tiny.gguf", str(gguf)])
