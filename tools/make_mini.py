@@ -3,7 +3,8 @@
     python tools/make_mini.py CORPUS [--minutes 120] [--work runs/mini] [--from mini]
 
 CORPUS is a folder of openly licensed text, a paragraph a line: enwiki_part.txt.gz, gutenberg_modern.txt.gz,
-masc.txt.gz, us_presidents.txt.gz. A killed run goes on when started again; ``--from mini`` trains the mini that is there further.
+masc.txt.gz, us_presidents.txt.gz. A killed run goes on when started again; ``--from mini`` trains the mini that is
+there further.
 """
 
 import argparse

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from promptlab.backbone.difference import base_of, check_base
+from promptlab.backbone.difference import base_of, check_base, weights_sha256
 from promptlab.backbone.packaged import PACKAGES, in_package
 from promptlab.errors import BackboneError
 
@@ -102,10 +102,10 @@ def _whole_or_difference(folder: Path, name: str) -> Place:
 
 def _base(base: dict[str, Any], folder: Path) -> Path:
     """The folder of a difference's base: where it lay when the difference was made, or by its name."""
-    near = [folder / place for place in base.get("places", ())]
-    for path in near:
-        if path.is_dir():
-            return checked(path.resolve(), str(path))
+    near = [path.resolve() for path in (folder / place for place in base.get("places", ())) if path.is_dir()]
+    if near:
+        right = (path for path in near if weights_sha256(path) == base["sha256"])
+        return checked(next(right, near[0]), str(near[0]))
     try:
         return locate(base["name"]).folder
     except BackboneError as error:

@@ -7,6 +7,8 @@ from contextlib import contextmanager, nullcontext, redirect_stderr
 from dataclasses import dataclass
 from importlib.util import find_spec
 from io import StringIO
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -25,6 +27,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 from transformers.utils import logging as transformers_logging
 
 from promptlab.backbone import difference
+from promptlab.backbone.anatomy import unroll
 from promptlab.backbone.catalog import Place, first_line, read_config
 from promptlab.errors import BackboneError, MissingExtra, SettingError
 
@@ -120,8 +123,10 @@ def _config(place: Place, raw: dict[str, Any], name: str, trust: bool) -> PreTra
 
 
 def _gguf_config(place: Place) -> PreTrainedConfig:
-    if find_spec("gguf") is None:
-        raise MissingExtra(f"{place.gguf} is a GGUF file, which the package gguf reads. Type: pip install gguf")
+    lacking = [package for package in ("gguf", "accelerate") if find_spec(package) is None]
+    if lacking:
+        needs = " and ".join(lacking)
+        raise MissingExtra(f"{place.gguf} is a GGUF file, to read which {needs} is needed. Type: pip install {needs}")
     return AutoConfig.from_pretrained(place.folder, gguf_file=place.gguf, local_files_only=True)
 
 
@@ -142,15 +147,24 @@ def _kind(config: PreTrainedConfig, raw: dict[str, Any], name: str, wanted: str 
 
 
 def _tokenizer(place: Place, name: str, trust: bool) -> PreTrainedTokenizerFast:
-    options = {"gguf_file": place.gguf} if place.gguf else {"trust_remote_code": trust}
     try:
-        tokenizer = AutoTokenizer.from_pretrained(place.folder, local_files_only=True, **options)
+        if place.gguf:
+            tokenizer = _gguf_tokenizer(place)
+        else:
+            tokenizer = AutoTokenizer.from_pretrained(place.folder, local_files_only=True, trust_remote_code=trust)
     except Exception as error:  # the tokenizers library raises bare exceptions on files it cannot read
         raise BackboneError(f"the tokenizer of {name} cannot be loaded: {first_line(error)} {_ANEW}") from error
     if not tokenizer.is_fast:
         kind = type(tokenizer).__name__
         raise BackboneError(f"the tokenizer of {name} ({kind}) is not a fast one. Put a tokenizer.json in the folder.")
     return tokenizer
+
+
+def _gguf_tokenizer(place: Place) -> PreTrainedTokenizerFast:
+    with TemporaryDirectory() as alone:  # a tokenizer of another model beside the file would be mixed in
+        link = Path(alone) / str(place.gguf)
+        link.symlink_to((place.folder / str(place.gguf)).resolve())
+        return AutoTokenizer.from_pretrained(alone, gguf_file=link.name, local_files_only=True)
 
 
 def _model(
@@ -175,8 +189,9 @@ def _model(
     missing = set(info["missing_keys"])
     if place.gguf:  # its weights are plain numbers now, and may be saved as such
         model.hf_quantizer = None
-        del model.config.quantization_config
+        vars(model.config).pop("quantization_config", None)
     if place.base is not None:
+        unroll(model)  # a difference names every block's own weights
         missing = _still_missing(model, missing, difference.apply(model, place.folder))
     return model.to(dtype), missing
 

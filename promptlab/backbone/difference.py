@@ -47,9 +47,10 @@ def base_of(folder: Path) -> dict[str, Any] | None:
         return None
     try:
         base = json.loads((folder / ABOUT).read_text(encoding="utf-8"))["base"]
-        if isinstance(base["name"], str) and isinstance(base["sha256"], dict):
+        texts = [base["name"], *base.get("places", []), *base["sha256"], *base["sha256"].values()]
+        if all(isinstance(text, str) for text in texts):
             return dict(base)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         pass
     raise BackboneError(f"{folder}/{ABOUT} does not name the base of the difference beside it. Copy the folder anew.")
 
@@ -115,17 +116,37 @@ def apply(model: nn.Module, folder: Path) -> set[str]:
             raise BackboneError(
                 f"{folder}/{FILE} holds a difference of {where}, which its model has not. Copy it anew."
             )
-        target = own[where]
+        try:
+            target = _part(own[where], part, place, tensors)
+            value = _value(part, tensors).to(target)
+            if value.shape != target.shape:
+                raise ValueError(f"{tuple(value.shape)} over {tuple(target.shape)}")
+        except (KeyError, ValueError, RuntimeError, TypeError) as error:
+            raise BackboneError(
+                f"{folder}/{FILE}: {name}.{part} does not fit its model: {error}. Copy it anew."
+            ) from None
         if part == "new":
             new.add(where)
-            target.copy_(tensors[0])
-        elif part == "UV":
-            row, column = map(int, place.split(",")) if place else (0, 0)
-            product = tensors[0].float() @ tensors[1].float()
-            target[row : row + product.shape[0], column : column + product.shape[1]] += product.to(target)
+            target.copy_(value)
         else:
-            target.add_((tensors[0].float() * tensors[1] if part == "q" else tensors[0]).to(target))
+            target.add_(value)
     return new
+
+
+def _part(target: Tensor, part: str, place: str, tensors: list[Tensor]) -> Tensor:
+    """What of a parameter is changed: all, or where a product stands."""
+    if not place:
+        return target
+    row, column = map(int, place.split(","))
+    return target[row : row + tensors[0].shape[0], column : column + tensors[-1].shape[1]]
+
+
+def _value(part: str, tensors: list[Tensor]) -> Tensor:
+    if part == "UV":
+        return tensors[0].float() @ tensors[1].float()
+    if part == "q":
+        return tensors[0].float() * tensors[1]
+    return {"plus": tensors[0], "new": tensors[0]}[part]
 
 
 def _narrow(tensor: Tensor) -> Tensor:
@@ -153,6 +174,4 @@ def _entries(folder: Path) -> Iterator[tuple[str, str, list[Tensor]]]:
                 tensors = [file.get_tensor(key), *([file.get_tensor(f"{name}.{second}")] if second else [])]
                 yield name, "UV" if part == "U" else part, tensors
     except Exception as error:  # the reader's errors share no root
-        if isinstance(error, BackboneError):
-            raise
         raise BackboneError(f"{folder}/{FILE} cannot be read: {error}. Copy the folder anew.") from error

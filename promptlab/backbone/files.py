@@ -37,8 +37,8 @@ def fingerprint(place: Place) -> str:
     The base of a difference counts through its SHA-256, which stands in the difference's note.
     """
     digest = hashlib.sha256()
-    kinds = [place.gguf] if place.gguf else _READ
-    for file in sorted(file for kind in kinds for file in place.folder.glob(kind)):
+    alone = [place.folder / place.gguf] if place.gguf else None
+    for file in alone or sorted(file for kind in _READ for file in place.folder.glob(kind)):
         digest.update(f"{file.name} {file.stat().st_size}\n".encode())
         _update(digest, file)
     return digest.hexdigest()

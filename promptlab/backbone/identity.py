@@ -52,7 +52,8 @@ def base_named(backbone: Backbone, place: Path) -> dict[str, Any]:
         raise BackboneError(f"{backbone.name} is a GGUF file, which can be no base. Leave --difference out.")
     own = base_of(backbone.folder)
     if own is not None:
-        return own
+        root = backbone.place.base or backbone.folder
+        return {**own, "places": _places(root, place) if own.get("places") else []}
     local = Path(backbone.name).expanduser() == backbone.folder
     name = str(backbone.folder.resolve()) if local else backbone.name
     places = _places(backbone.folder, place) if local else []

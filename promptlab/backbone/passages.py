@@ -97,7 +97,7 @@ def read_passages(paragraphs: Iterable[str], backbone: Backbone, length: int) ->
         length: the most tokens of a row, special ones counted.
     """
     before, after = _around(backbone)
-    room = length - len(before) - len(after)
+    room = max(1, length - len(before) - len(after))
     kind = np.uint16 if backbone.vocab <= 2**16 else np.uint32
     ids, starts, bounds, filled = [np.zeros(0, kind)], [np.zeros(0, bool)], [0], 0
     for tokens, first in _tokenised(paragraphs, backbone):

@@ -35,7 +35,7 @@ def paragraphs(texts: Sequence[str | Path], column: str | None = None) -> Iterat
         if isinstance(text, Path):
             yield from _in_file(text, column)
         elif text.strip():
-            yield text
+            yield _whole(text, "a paragraph")
 
 
 def digest(texts: Sequence[str | Path]) -> str:
@@ -47,7 +47,7 @@ def digest(texts: Sequence[str | Path]) -> str:
     whole = hashlib.sha256()
     for text in texts:
         one = hashlib.sha256()
-        for piece in _bytes(text) if isinstance(text, Path) else [text.encode()]:
+        for piece in _bytes(text) if isinstance(text, Path) else [_whole(text, "a paragraph").encode()]:
             one.update(piece)
         whole.update(one.digest())
     return whole.hexdigest()
@@ -63,21 +63,25 @@ def _bytes(path: Path) -> Iterator[bytes]:
 
 
 def _in_file(path: Path, column: str | None) -> Iterator[str]:
-    kind = file_kind(path)
-    if kind in (".csv", ".tsv", ".parquet"):
-        yield from _in_table(path, column or COLUMN)
-        return
-    if kind not in (".txt", ".jsonl"):
+    kind, found = file_kind(path), False
+    if kind not in KINDS:
         raise DataError(f"{path}: text of kind '{kind}' is not read. Write one of {' '.join(KINDS)}, or that with .gz.")
     if kind == ".txt" and column is not None:
         raise DataError(f"{path} is plain text and has no columns. Leave --column out, or write a .jsonl.")
-    found = False
-    for number, line in _lines(path):
-        if line.strip():
+    for text in _texts(path, kind, column or COLUMN):
+        if text.strip():
             found = True
-            yield line.strip() if kind == ".txt" else _field(path, number, line, column or COLUMN)
+            yield text.strip() if kind == ".txt" else text
     if not found:
         raise DataError(f"{path} is empty. Write a file with one paragraph a line.")
+
+
+def _texts(path: Path, kind: str, column: str) -> Iterator[str]:
+    if kind == ".txt":
+        return (line for _, line in _lines(path))
+    if kind == ".jsonl":
+        return (_field(path, number, line, column) for number, line in _lines(path) if line.strip())
+    return _in_table(path, column)
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -110,14 +114,28 @@ def _field(path: Path, number: int, line: str, column: str) -> str:
         raise DataError(f"{path}:{number}: not JSON ({error}). Write one object a line.") from None
     if not isinstance(row, dict) or not isinstance(row.get(column), str):
         raise _no_column(f"{path}:{number}", column, row if isinstance(row, dict) else {})
-    return str(row[column])
+    return _whole(row[column], f"{path}:{number}")
+
+
+def _whole(text: str, place: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        half = f"\\u{ord(text[error.start]):04x}"
+        raise DataError(f"{place}: the text holds half a character ({half}). Write it whole or leave it out.") from None
+    return text
 
 
 def _in_table(path: Path, column: str) -> Iterator[str]:
     table = table_in(path)
     if column not in table.columns:
         raise _no_column(str(path), column, table.columns)
-    yield from (str(text) for text in table.fetch(column) if text is not None and str(text).strip())
+    for row, text in enumerate(table.fetch(column)):
+        if text is not None and not isinstance(text, str):
+            raise DataError(
+                f"{table.place(row)}: '{column}' is a {type(text).__name__}, not a text. Write --column NAME."
+            )
+        yield text or ""
 
 
 def _no_column(where: str, column: str, columns: Iterable[str]) -> DataError:

@@ -39,7 +39,7 @@ from promptlab.registry import TUNINGS
 from promptlab.spec import parse_spec
 from promptlab.training import adapted
 from promptlab.training.asking import Asker
-from promptlab.training.budget import Budget, budget, slope
+from promptlab.training.budget import Budget, budget, read_tokens, slope
 from promptlab.training.feed import Feed, held_out, training_rows
 from promptlab.training.learners import Learner, learner_of
 from promptlab.training.optim import AdamW
@@ -47,6 +47,7 @@ from promptlab.training.sitting import Sitting, Tally
 
 log = logging.getLogger("promptlab")
 FEWEST = 40  # rows of a text, so that two at least are held out
+EARLIEST = 1e-3  # share of a training that counts as done at its first step, so that it moves
 PATIENCE = 10  # steps in a row without a finite gradient
 
 
@@ -80,9 +81,9 @@ class Settings:
         for name, low, high in (("length", 8, 2**20), ("batch", 8, 2**30), ("every", 0, 1e9)):
             if not low <= getattr(self, name) <= high:
                 raise SettingError(f"{name}={getattr(self, name)} cannot be. Write a number from {low} on.")
-        for name in ("mask_rate", "warmup"):
-            if not 0 < getattr(self, name) < 1:
-                raise SettingError(f"{name}={getattr(self, name)} cannot be. Write a share between 0 and 1.")
+        for name, most in (("mask_rate", 1.0), ("warmup", 0.5)):
+            if not 0 < getattr(self, name) < most:
+                raise SettingError(f"{name}={getattr(self, name)} cannot be. Write a share between 0 and {most:g}.")
         budget(self.tokens, self.minutes, 1)
 
 
@@ -127,7 +128,8 @@ def adapt(
     learner = learner_of(TUNINGS.build(*_spec(how.tuning)))
     sitting = Sitting(place_of(out, ABOUT))
     told = {"backbone": backbone, "fingerprint": fingerprint(locate(backbone)), "text": digest(listed)}
-    wanted = {**asdict(how), **told, "column": column, "difference": difference}
+    wanted = {**asdict(how), **told, "column": column, "difference": difference, "new_head": new_head, "dtype": dtype}
+    wanted["tokens"] = None if how.tokens is None else read_tokens(how.tokens)
     done = adapted.finished(sitting.place, wanted)
     if done is not None:
         log.info("%s is finished; nothing to do", out)
@@ -217,7 +219,8 @@ class Training:
         norms = optimiser.norms()
         finite = norms.isfinite() & torch.stack(losses).sum().isfinite()
         done = self.until.share(tally.tokens + self.how.batch // 2, tally.seconds)
-        optimiser.step(slope(done, self.how.warmup), norms, finite)
+        factor = slope(max(done, EARLIEST), self.how.warmup)
+        optimiser.step(factor, norms, finite)
         tally.steps, tally.tokens = tally.steps + 1, tally.tokens + int(self.asker.passages.sizes[rows].sum())
         tally.passed, tally.at = feed.passed, feed.at
         return bool(finite.all())

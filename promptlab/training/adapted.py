@@ -32,7 +32,8 @@ def finished(place: Path, wanted: Mapping[str, Any]) -> dict[str, Any] | None:
     other = [name for name in wanted if had.get(name) != wanted[name]]
     begun = about.get("finished") or Sitting(place).checkpoint.is_file()
     if other and begun:
-        was = ", ".join(f"{name}={had.get(name)}" for name in other if name != "text") or "another text"
+        named = {"text": "another text", "fingerprint": "another backbone"}
+        was = ", ".join(named.get(name, f"{name}={had.get(name)}") for name in other)
         raise OutputError(
             f"{place} holds a training of other settings ({was}). Write a new folder, or the same settings."
         )

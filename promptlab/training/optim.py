@@ -65,7 +65,9 @@ class AdamW:
                 if tensor.grad is not None:
                     flat = tensor.grad.flatten(1) if group.stacked else tensor.grad.flatten()[None]
                     squares.append(torch.linalg.vector_norm(flat, dim=1).square())
-        return torch.stack(squares).sum(0).sqrt() if squares else torch.zeros(len(self.groups[0].lr))
+        if not squares:
+            return torch.zeros(len(self.groups[0].lr), device=self.groups[0].tensors[0].device)
+        return torch.stack(squares).sum(0).sqrt()
 
     def state(self) -> dict[str, Tensor]:
         """All moments by group, tensor and order (``0.3.second``), and the count of steps."""

@@ -113,9 +113,10 @@ class Sitting:
         try:
             yield
         except Exception as error:
-            reason = getattr(error, "strerror", None) or str(error)
-            if not isinstance(error, OSError) and "SafetensorError" not in type(error).__name__:
+            cause = error.__cause__ if isinstance(error, OutputError) else error
+            if not isinstance(cause, OSError) and "SafetensorError" not in type(cause).__name__:
                 raise
+            reason = getattr(cause, "strerror", None) or str(cause)
             last = f" The last checkpoint is whole ({self.checkpoint})." if self.checkpoint.is_file() else ""
             raise OutputError(
                 f"{self.place} cannot be written: {reason}.{last} Make room or name another --out; the same command "

@@ -326,20 +326,19 @@ def test_loading_a_gguf_file_says_nothing(gguf, capfd):
 
 def test_a_gguf_file_is_known_by_its_content_and_found_again(gguf, tiny_llama, tiny_bert, tmp_path):
     found = load(gguf)
-    shutil.copytree(tiny_bert.folder, tmp_path, dirs_exist_ok=True)  # files of another model beside it
+    for file in ("config.json", "model.safetensors"):  # of another model beside it
+        shutil.copy(tiny_bert.folder / file, tmp_path)
     assert not found.has_pooler_weights
     (saved := tmp_path / "saved").mkdir()
     described = describe(found, saved)
     assert (described["local"], described["places"]) == (True, ["../tiny.gguf", str(gguf)])
     assert recover(described, saved, device="cpu").fingerprint == found.fingerprint
-    other = write_gguf(tiny_llama, tmp_path / "other.gguf", leave_out=["output.weight"])
-    shutil.copy(other, gguf)
+    write_gguf(tiny_llama, gguf, leave_out=["output.weight"])
     assert load(gguf).fingerprint != found.fingerprint
     with pytest.raises(BackboneError, match="is another model, or its files have changed"):
         recover(described, saved, device="cpu")
 
 
-@pytest.mark.xfail(strict=True, reason="the name is read as a pattern, which matches no file")
 def test_signs_in_the_name_of_a_gguf_file_leave_its_fingerprint_as_it_is(gguf):
     signed = gguf.with_name("tiny[4].gguf")
     prints = []

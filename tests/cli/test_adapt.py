@@ -139,6 +139,7 @@ def test_without_options_the_embedded_model_reads_the_text_once(say, text, monke
         (["--mask-rate", "2"], "mask_rate=2.0 cannot be."),
         (["-t", "bitfit"], "a language model is adapted with full or lora, not with bitfit."),
         (["-t", "lora:rank=4"], "lora has no setting 'rank'."),
+        (["-t", "lora:r=4,dropout=0.1"], "dropout=0.1: a corpus is trained on without. Leave dropout out."),
         (["--column", "body"], "is plain text and has no columns."),
         (["-b", "./nowhere"], "no folder './nowhere'"),
         (["--device", "tpu"], "device=tpu: no such device."),

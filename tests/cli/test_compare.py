@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 
@@ -29,6 +30,44 @@ def test_compare_prints_one_table_on_stdout(compare):
     ]
 
 
+@pytest.fixture
+def planned(monkeypatch):
+    """The plans that would have been run, and where to."""
+    from promptlab.lab.plan import Plan
+    from promptlab.lab.results import Results
+    from promptlab.lab.store import Memory
+
+    plans = []
+    monkeypatch.setattr(Plan, "run", lambda plan, out: plans.append((plan, out)) or Results([], Memory()))
+    return plans
+
+
+def test_without_options_seven_methods_run_on_the_embedded_model_with_sixteen_rows_a_class_and_three_seeds(
+    say, planned
+):
+    said = say("compare", "reviews", "--json")
+    assert (said.code, said.out) == (0, "")
+    ((plan, out),) = planned
+    methods = "majority,tfidf,probe,zero-shot,finetune,prompt+lora,pet+lora:repetitions=1"
+    assert (plan.tasks, plan.systems, plan.backbone, out) == (["reviews"], methods, "mini", Path("runs"))
+    assert (plan._shots(), plan._seeds()) == ([16], [0, 1, 2])
+    assert (plan.data, plan.train, plan.unlabeled, plan.test, plan.limit, plan.split_seed) == (None,) * 6
+    assert (plan.columns, plan.device, plan.dtype, plan.allow_new_head) == ({}, "auto", "auto", False)
+
+
+def test_files_of_ones_own_are_read_whole_unless_shots_are_asked_for(say, planned):
+    say("compare", "reviews", "--train", "rows.csv", "--json")
+    say("compare", "reviews", "--train", "rows.csv", "-k", 8, "--json")
+    assert [plan._shots() for plan, _ in planned] == [["all"], [8]]
+
+
+def test_help_tells_the_defaults(say):
+    said = " ".join(say("compare", "--help").out.replace("│", " ").split())
+    methods = "(majority,tfidf,probe,zero-shot,finetune,prompt+lora,pet+lora:repetitions=1)"
+    for default in (methods, "(16; all with --train)", "3", "mini", "runs"):
+        assert f"[default: {default}]" in said
+
+
 def test_progress_goes_to_stderr(compare):
     said = compare("-k", 4, "--seeds", 2)
     assert "compare  4/4  100 %  left 0:00" in said.err
@@ -44,9 +83,9 @@ def test_json_is_one_clean_object_a_run(compare):
 
 
 def test_finished_runs_are_kept_and_not_run_again(compare, tmp_path):
-    first = compare("-k", 4, "--json", "-o", "kept").lines
+    first = compare("-k", 4, "--seeds", 1, "--json", "-o", "kept").lines
     assert len(list((tmp_path / "kept").glob("*/row.json"))) == 2
-    said = compare("-k", 4, "--json", "-o", "kept")
+    said = compare("-k", 4, "--seeds", 1, "--json", "-o", "kept")
     assert said.lines == first
     assert "compare" not in said.err
 
@@ -69,7 +108,7 @@ def test_against_holds_every_system_against_one(compare):
 
 
 def test_a_limit_caps_the_test_rows(compare):
-    (row, _) = compare("-k", 4, "--limit", 10, "--json").lines
+    (row, _) = compare("-k", 4, "--seeds", 1, "--limit", 10, "--json").lines
     assert row["test_rows"] == 10
 
 
@@ -85,6 +124,8 @@ def test_files_of_ones_own_are_compared_on_all_their_rows(say, task_file, data):
             films / "train.jsonl",
             "--test",
             films / "test.jsonl",
+            "--seeds",
+            1,
             "--json",
         )
     ).lines
@@ -127,12 +168,13 @@ def test_a_system_that_cannot_be_is_said(compare, methods, message):
 
 
 def test_a_sweep_is_a_system_a_value(compare):
-    rows = compare("-k", 4, "--json", methods="tfidf:C=1|10").lines
+    rows = compare("-k", 4, "--seeds", 1, "--json", methods="tfidf:C=1|10").lines
     assert [row["system"] for row in rows] == ["tfidf:C=1", "tfidf:C=10"]
 
 
 def test_methods_may_be_given_in_several_lists(say, task_file, data):
-    rows = say("compare", task_file, "--data", data, "-k", 4, "-m", "majority", "-m", "tfidf", "--json").lines
+    twice = ("-m", "majority", "-m", "tfidf")
+    rows = say("compare", task_file, "--data", data, "-k", 4, "--seeds", 1, *twice, "--json").lines
     assert [row["system"] for row in rows] == ["majority", "tfidf"]
 
 

@@ -23,6 +23,7 @@ from promptlab.training.adapt import Settings, adapt
 from promptlab.training.asking import Asker
 from promptlab.training.feed import Feed, held_out
 from promptlab.training.learners import LowRankModel, Whole
+from promptlab.training.optim import AdamW
 from promptlab.tuning.full import Full
 from promptlab.tuning.lora import Lora
 
@@ -37,7 +38,13 @@ FULL, LOW = "full", "lora:r=4,targets=all"
 SHORT = {"tokens": 1200, "length": 16, "batch": 128, "every": 1e6}  # ten steps
 FAMILIES = ("bert", "roberta", "distilbert", "albert", "modernbert", "gpt2", "llama", "untied bert")
 LEARNERS = [Whole(Full()), LowRankModel(Lora(r=3, targets="all"))]
-by_class = pytest.mark.parametrize("learner", LEARNERS, ids=lambda one: type(one).__name__)
+
+
+def each_of(families):
+    """Every family with both learners, but for ALBERT, whose shared blocks no low-rank differences fold into."""
+    able = [(one, learner) for one in families for learner in LEARNERS if (one, learner) != ("albert", LEARNERS[1])]
+    ids = [f"{family}-{type(learner).__name__}" for family, learner in able]
+    return pytest.mark.parametrize(("family", "learner"), able, ids=ids)
 
 
 def run(folder, out, tuning=FULL, options=None, **settings):
@@ -118,7 +125,6 @@ def trained(folder_of, tmp_path_factory):
     return get
 
 
-FACTORS_LOSE = pytest.mark.xfail(strict=True, reason="factors over the base's base lack the difference between")
 both_tunings = pytest.mark.parametrize("tuning", [FULL, LOW], ids=["full", "lora"])
 two_families = pytest.mark.parametrize("family", ["bert", "gpt2"])
 
@@ -127,8 +133,7 @@ two_families = pytest.mark.parametrize("family", ["bert", "gpt2"])
 
 
 @pytest.mark.parametrize("chunk", [0, 3], ids=["place by place", "three places"])
-@by_class
-@pytest.mark.parametrize("family", FAMILIES)
+@each_of(FAMILIES)
 def test_loss_and_gradients_are_those_of_cross_entropy_over_all_logits(double, monkeypatch, family, learner, chunk):
     backbone = double(family)
     assert (backbone.model.get_output_embeddings().weight is backbone.model.get_input_embeddings().weight) == (
@@ -166,7 +171,6 @@ def test_only_asked_places_go_through_the_head_a_chunk_at_a_time(tiny_bert, monk
     assert whole > 1
 
 
-@pytest.mark.xfail(strict=True, raises=RuntimeError, reason="learn_from: states.backward(None) where nothing is asked")
 def test_a_batch_that_asks_nothing_teaches_nothing(double):
     backbone = double("gpt2")  # one token and none before it: nothing to say
     batch = Batch({"input_ids": torch.tensor([[7]]), "attention_mask": torch.tensor([[1]])}, torch.zeros(1, 0))
@@ -174,6 +178,7 @@ def test_a_batch_that_asks_nothing_teaches_nothing(double):
         nothing = torch.zeros(1, 1, dtype=torch.bool)
         assert float(predict.learn_from(backbone, batch, nothing, torch.zeros(0, dtype=torch.long), 1.0)) == 0
         assert all(one.grad is None or not one.grad.any() for one in tensors.values())
+        assert AdamW(LEARNERS[0].groups(backbone, tensors)).norms().tolist() == [0.0]
 
 
 def test_an_error_in_the_head_leaves_the_model_whole(double):
@@ -207,8 +212,7 @@ def test_what_is_judged_is_what_plain_transformers_says(folder_of, double, famil
 # ---------------------------------------------------------------- what learns
 
 
-@by_class
-@pytest.mark.parametrize("family", ["bert", "albert", "gpt2", "llama"])
+@each_of(["bert", "albert", "gpt2", "llama"])
 def test_learning_leaves_the_backbone_as_it_was(tiny, family, learner):
     backbone = tiny(family)
     before = {name: (one.data_ptr(), one.detach().clone()) for name, one in backbone.model.named_parameters()}
@@ -224,11 +228,8 @@ def test_learning_leaves_the_backbone_as_it_was(tiny, family, learner):
         assert not any(module._forward_hooks for module in backbone.model.modules())
 
 
-@by_class
-@pytest.mark.parametrize("family", FAMILIES)
-def test_what_is_held_answers_as_what_learnt(double, family, learner, request):
-    if family == "albert" and isinstance(learner, LowRankModel):
-        request.applymarker(pytest.mark.xfail(strict=True, raises=KeyError, reason="Lora.merged on shared blocks"))
+@each_of(FAMILIES)
+def test_what_is_held_answers_as_what_learnt(double, family, learner):
     backbone = double(family)
     batch, _, _ = asked_batch(backbone)
     first = backbone.model(**batch.inputs).logits
@@ -254,6 +255,7 @@ def test_every_step_is_that_of_plain_torch_code(folder_of, tmp_path, double, fam
     optimiser = torch.optim.AdamW([{"params": matrices, "weight_decay": 0.2}, {"params": vectors, "weight_decay": 0}])
     rows = np.setdiff1d(np.arange(len(passages)), held_out(len(passages)))
     feed, asker, tokens, steps = Feed(rows, passages.lengths, 128, 3), Asker(backbone, passages, 0.3), 0, 0
+    special = {"bert": 2, "gpt2": 0}[family]  # around a row, and no text
     while tokens < 700:
         questions = asker.questions(feed.next(), np.random.default_rng([3, steps]))
         optimiser.zero_grad()
@@ -269,9 +271,9 @@ def test_every_step_is_that_of_plain_torch_code(folder_of, tmp_path, double, fam
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         done = min(1.0, (tokens + 64) / 700)
         for group in optimiser.param_groups:
-            group["lr"] = 0.01 * (done / 0.4 if done < 0.4 else (1 - done) / 0.6)
+            group["lr"] = 0.01 * (done / 0.4 if done < 0.4 else 1 if done < 0.5 else 2 - 2 * done)
         optimiser.step()
-        tokens, steps = tokens + sum(len(one.ids) for one in questions), steps + 1
+        tokens, steps = tokens + sum(len(one.ids) - special for one in questions), steps + 1
     assert (about["tokens"], about["steps"]) == (tokens, steps)
     stored = dict(plain(tmp_path / "out", backbone.kind, dtype=torch.float64).named_parameters())
     for name, one in model.named_parameters():
@@ -342,11 +344,8 @@ def test_the_written_weights_are_what_the_last_checkpoint_adds_up_to(trained, fo
         torch.testing.assert_close(one.double(), expected[name], rtol=1e-6, atol=1e-6)
     moved = {name for name, one in done.weights.items() if not torch.equal(one, own[name])}
     still = set(own) - moved
-    if tuning == FULL:
-        assert still == set()
-    else:
-        tables = {"bert": {"position_embeddings", "token_type_embeddings"}, "gpt2": {"wpe"}}[family]
-        assert {name.split(".")[-2] for name in still} == tables
+    tables = {"bert": {"position_embeddings", "token_type_embeddings"}, "gpt2": {"wpe"}}[family]
+    assert {name.split(".")[-2] for name in still} == (tables if tuning == LOW else set())
 
 
 @both_tunings
@@ -389,7 +388,7 @@ def test_a_difference_answers_nearly_as_the_trained_model_does(trained, family, 
     assert judged["loss"] == pytest.approx(done.about["curve"][-1]["loss"], abs=5e-3)
 
 
-@pytest.mark.parametrize("second", [FULL, pytest.param(LOW, marks=FACTORS_LOSE)], ids=["full", "lora"])
+@pytest.mark.parametrize("second", [FULL, LOW], ids=["full", "lora"])
 @both_tunings
 def test_a_difference_made_over_a_difference_holds_both(trained, tmp_path, tuning, second):
     first = trained("bert", tuning, True)
@@ -397,3 +396,5 @@ def test_a_difference_made_over_a_difference_holds_both(trained, tmp_path, tunin
     assert about["base"]["sha256"] == first.about["base"]["sha256"]
     assert about["curve"][0]["loss"] == first.about["stored"]["loss"]
     assert about["stored"]["loss"] == pytest.approx(about["curve"][-1]["loss"], abs=5e-3)
+    kinds = {key.rpartition(".")[2] for key in load_file(tmp_path / "out" / "difference.safetensors")}
+    assert kinds == {"q", "s", "plus"}  # products would lack the first difference
