@@ -4,6 +4,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from importlib.metadata import Distribution, PackageNotFoundError
+from importlib.util import find_spec
 from pathlib import Path
 
 import huggingface_hub.constants as hub_settings
@@ -375,8 +376,8 @@ def test_a_gguf_file_that_is_not_there_is_no_hub_name(tmp_path):
 
 def test_a_gguf_file_without_the_package_that_reads_it_says_what_to_install(tmp_path, monkeypatch):
     (tmp_path / "x.gguf").write_bytes(b"GGUF and more")
-    monkeypatch.setattr(checkpoint, "find_spec", lambda name: None)
-    told = "x.gguf is a GGUF file, which the package gguf reads. Type: pip install gguf"
+    monkeypatch.setattr(checkpoint, "find_spec", lambda name: None if name == "gguf" else find_spec(name))
+    told = "x.gguf is a GGUF file, to read which gguf is needed. Type: pip install gguf"
     assert refusal(tmp_path / "x.gguf", of=load, error=MissingExtra) == told
 
 
