@@ -78,9 +78,9 @@ def _caption(found: Sequence[Summary]) -> str:
 
 
 def _name(one: Summary, found: Sequence[Summary]) -> str:
+    named = _unique(Path(other.rows[0]["backbone"]).name for other in found if other.rows[0]["backbone"])
     backbone = one.rows[0]["backbone"]
-    several = len({other.rows[0]["backbone"] for other in found} - {None}) > 1
-    return f"{one.system} ({Path(backbone).name})" if several and backbone else one.system
+    return f"{one.system} ({Path(backbone).name})" if len(named) > 1 and backbone else one.system
 
 
 def _column(one: Summary) -> _Column:

@@ -1,0 +1,104 @@
+"""The backbones that need no hub: mini and smollm2, where the packages that carry them are installed."""
+
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from promptlab import PromptClassifier, load_backbone, load_task, sample_shots
+from promptlab.backbone.catalog import ALIASES, ASSETS
+from promptlab.backbone.checkpoint import quiet
+from promptlab.backbone.packaged import PACKAGES, in_package
+
+BASE, SMOLLM2 = "sentence-transformers/all-MiniLM-L6-v2", ALIASES["smollm2"]
+
+
+def carried(model):
+    missing = in_package(model) is None
+    return pytest.mark.skipif(missing, reason=f"not installed; type: {PACKAGES[model].install}")
+
+
+needs_mini, needs_smollm2 = carried(BASE), carried(SMOLLM2)
+FILM = "The movie was boring."
+
+
+@pytest.fixture(scope="module")
+def mini():
+    return load_backbone("mini", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def smollm2():
+    pytest.importorskip("gguf")
+    return load_backbone("smollm2", device="cpu")
+
+
+@needs_mini
+def test_mini_loads_in_seconds_with_a_head_of_its_own(mini):
+    began = time.perf_counter()
+    again = load_backbone("mini", device="cpu")
+    assert time.perf_counter() - began < 10  # under 3 s on an idle machine (benchmarks/RESULTS.md)
+    assert not again.new_head and again.fingerprint == mini.fingerprint
+    assert again.model.get_output_embeddings().weight is again.model.get_input_embeddings().weight
+
+
+def test_mini_takes_no_more_than_24_megabytes():
+    assert sum(file.stat().st_size for file in (ASSETS / "mini").iterdir()) <= 24_000_000
+
+
+@needs_mini
+def test_mini_has_an_opinion_of_a_boring_film(mini):
+    shown = PromptClassifier("reviews", method="zero-shot", backbone=mini).show(FILM)
+    for row in shown:
+        assert row["probabilities"]["negative"] > row["probabilities"]["positive"]
+
+
+@needs_mini
+def test_asking_mini_beats_always_saying_one_label(mini):
+    _, _, test = sample_shots(load_task("reviews"), shots=0, limit=200)
+    asking = PromptClassifier("reviews", method="zero-shot", backbone=mini).fit()
+    assert asking.score(test) > 0.58
+
+
+def plain_scores(backbone, texts, words):
+    """Log-probabilities of two words after each text, one text at a time, by transformers alone."""
+    ids = [backbone.tokenizer(f" {word}", add_special_tokens=False)["input_ids"] for word in words]
+    assert all(len(one) == 1 for one in ids)
+    found = []
+    for text in texts:
+        inputs = backbone.tokenizer(f"Review: {text}\nSentiment:", return_tensors="pt")
+        with torch.inference_mode(), quiet():
+            logits = backbone.model(**inputs).logits[0, -1].float()
+        found.append(logits.log_softmax(-1)[[one[0] for one in ids]])
+    return torch.stack(found).double().numpy()
+
+
+@needs_smollm2
+def test_zero_shot_scores_of_smollm2_equal_a_plain_loop(smollm2):
+    _, _, test = sample_shots(load_task("reviews"), shots=0, limit=12)
+    asking = PromptClassifier(
+        patterns=["Review: {text}\nSentiment: {mask}"],
+        verbalizer={"negative": "negative", "positive": "positive"},
+        method="zero-shot",
+        backbone=smollm2,
+    ).fit()
+    texts = [row.fields["text"] for row in test]
+    wanted = plain_scores(smollm2, texts, ("negative", "positive"))
+    np.testing.assert_allclose(asking.predictor_.scores(test), wanted, atol=1e-4)
+
+
+@needs_smollm2
+def test_smollm2_reads_digits_one_by_one_and_spells_its_own_tokens_only_by_itself(smollm2):
+    ids = smollm2.tokenizer("In 2019.", add_special_tokens=False)["input_ids"]
+    assert [smollm2.tokenizer.decode([one]) for one in ids] == ["In", " ", "2", "0", "1", "9", "."]
+
+
+@needs_smollm2
+def test_smollm2_may_be_saved_as_plain_weights(smollm2, tmp_path):
+    smollm2.model.save_pretrained(tmp_path)
+    smollm2.tokenizer.save_pretrained(tmp_path)
+    again = load_backbone(str(tmp_path), device="cpu")
+    ids = torch.tensor([smollm2.tokenizer("The capital of France is")["input_ids"]])
+    with torch.inference_mode():
+        assert torch.equal(again.model(input_ids=ids).logits, smollm2.model(input_ids=ids).logits)
