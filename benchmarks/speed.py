@@ -1,8 +1,9 @@
 """What the house costs over its parts done bare, as ratios in one run.
 
-    python benchmarks/speed.py --backbone FOLDER --data FOLDER scoring pet
+    python benchmarks/speed.py --backbone FOLDER --data FOLDER scoring memory pet
 
 scoring   label scores of mr's test rows  against  the bare encoder's forward over the same padded rows
+memory    the process's peak while scoring 500 and all of mr's test rows  against  the bare encoder's over the same rows
 pet       PET end to end (4 patterns x 3 repetitions, lora, 16 shots, 1,000 unlabelled, student, all test rows)  against
           the same passes, forward or forward and backward, over the same padded rows with plain PyTorch; and against
           its members trained one after the other
@@ -11,6 +12,8 @@ The padded rows are those the run itself gave its encoder, written down by a hoo
 """
 
 import argparse
+import ctypes
+import gc
 import time
 from collections.abc import Callable
 from contextlib import contextmanager
@@ -21,6 +24,7 @@ import torch
 
 from promptlab import load_task
 from promptlab.backbone.backbone import Backbone, load_backbone
+from promptlab.backbone.device import peak_memory_bytes, reset_peak
 from promptlab.backbone.encode import Encoder
 from promptlab.backbone.score import score
 from promptlab.backbone.words import label_words
@@ -82,6 +86,29 @@ def scoring(backbone: Backbone, job: Job, rounds: int = 3) -> None:
     print(f"scoring {len(encoded)} rows {median(ours):.2f} s, bare {median(bare):.2f} s: {ratio:.2f} x", flush=True)
 
 
+def memory(backbone: Backbone, job: Job) -> None:
+    """Peak memory of scoring over the bare forward's, for few rows and for many."""
+    pvp, encoder = job.task.pvps[0], Encoder(backbone)
+    words = label_words(backbone, pvp)
+    for rows in (500, len(job.queries)):
+        encoded = encoder.cloze(pvp.pattern, job.queries[:rows], words.pieces)
+        with noted(backbone) as passes:
+            score(backbone, encoded, words.ids)
+        ours = peak(lambda encoded=encoded: score(backbone, encoded, words.ids))
+        bare = peak(lambda passes=passes: replay(backbone, passes))
+        print(f"memory, {rows} rows: scoring {ours:.0f} MB above before, bare {bare:.0f} MB", flush=True)
+
+
+def peak(work: Callable[[], object]) -> float:
+    """Most memory held during a call above what was held before it, MB."""
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)  # glibc gives back what earlier calls have freed
+    reset_peak()
+    before = peak_memory_bytes() or 0
+    work()
+    return ((peak_memory_bytes() or 0) - before) / 1e6
+
+
 def pet(backbone: Backbone, job: Job) -> None:
     """PET against its parts done bare, and against members in turn."""
 
@@ -103,7 +130,7 @@ def pet(backbone: Backbone, job: Job) -> None:
 def main() -> None:
     """Runs the chosen measurements on mr."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("which", nargs="+", choices=["scoring", "pet"])
+    parser.add_argument("which", nargs="+", choices=["scoring", "memory", "pet"])
     parser.add_argument("--backbone", required=True)
     parser.add_argument("--data", type=Path, required=True)
     options = parser.parse_args()
@@ -111,7 +138,7 @@ def main() -> None:
     drawn = sample(task, read_splits(task, options.data), 16, seed=0)
     job = Job(task, drawn.train, drawn.unlabeled, queries=drawn.test)
     for name in options.which:
-        {"scoring": scoring, "pet": pet}[name](backbone, job)
+        {"scoring": scoring, "memory": memory, "pet": pet}[name](backbone, job)
 
 
 if __name__ == "__main__":

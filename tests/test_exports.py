@@ -7,11 +7,11 @@ import promptlab
 
 DOZEN = {
     *("PVP", "Example", "Pattern", "Plan", "PromptClassifier", "PromptlabError", "Results", "Task", "Verbalizer"),
-    *("load_backbone", "load_task", "sample_shots"),
+    *("adapt", "load_backbone", "load_task", "sample_shots"),
 }
 
 
-def test_the_public_names_are_the_dozen_of_the_design():
+def test_the_public_names_are_those_of_the_design():
     assert set(promptlab.__all__) == DOZEN
 
 

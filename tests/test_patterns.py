@@ -111,8 +111,9 @@ def test_no_two_tasks_have_the_same_digest():
 
 
 @every_task
-def test_a_data_set_is_named_as_the_hub_names_it(name):
-    assert re.fullmatch(r"[\w.-]+/[\w.-]+", shipped(name).dataset["path"])
+def test_a_data_set_is_embedded_or_named_as_the_hub_names_it(name):
+    dataset = shipped(name).dataset
+    assert dataset == {"builtin": name} or re.fullmatch(r"[\w.-]+/[\w.-]+", dataset["path"])
 
 
 @every_task

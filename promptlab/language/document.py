@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import yaml
 
@@ -16,6 +16,7 @@ from promptlab.errors import Fault, PatternError
 
 MOST_BYTES, DEEPEST = 250_000, 12
 
+_FAST = getattr(yaml, "CBaseLoader", yaml.BaseLoader)  # the same in C, where PyYAML was built with it
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\uffff]")
 _KEY = r"""(?:[\w-]+|"[^"]*"|'[^']*')\s*:\s+"""
 _SIGN = re.compile(rf"^\s*(?:-\s+)?(?:{_KEY})?(?P<sign>[\[{{\"'*&!%@`])")
@@ -119,22 +120,19 @@ def read_nodes(text: str, faults: Faults) -> Node:
         faults.add(line, f"holds the control character {control.group()!r}: binary, not text. Write YAML text.")
         faults.stop()
     try:
-        if not _is_safe(text, faults):
-            faults.stop()
-        root = yaml.compose(text, Loader=yaml.BaseLoader)
-    except yaml.YAMLError as error:
-        _add_yaml_fault(error, text, faults)
-        faults.stop()
+        root = _composed(text, faults, _FAST)
+    except yaml.YAMLError:
+        root = _composed_slowly(text, faults)
     if root is None or root.value == "":
         faults.add(None, "is empty. Write the keys task, inputs, labels, verbalizers and patterns.")
         faults.stop()
     return _node(root, faults)
 
 
-def _is_safe(text: str, faults: Faults) -> bool:
+def _is_safe(text: str, faults: Faults, loader: Any) -> bool:
     # an alias may stand for endless text and depth for endless recursion, so such a document is not even composed
     depth, safe = 0, True
-    for event in yaml.parse(text, Loader=yaml.BaseLoader):
+    for event in yaml.parse(text, Loader=loader):
         line = event.start_mark.line + 1 if event.start_mark else 1
         tag = getattr(event, "tag", None)
         if isinstance(event, yaml.AliasEvent):
@@ -148,6 +146,22 @@ def _is_safe(text: str, faults: Faults) -> bool:
             faults.add(line, f"is nested deeper than {DEEPEST} levels; no key needs that. Put the text in quotes.")
             return False
     return safe
+
+
+def _composed(text: str, faults: Faults, loader: Any) -> yaml.Node | None:
+    if not _is_safe(text, faults, loader):
+        faults.stop()
+    return yaml.compose(text, Loader=loader)
+
+
+def _composed_slowly(text: str, faults: Faults) -> yaml.Node | None:
+    """By the reader in Python, whose errors say more."""
+    faults.found.clear()
+    try:
+        return _composed(text, faults, yaml.BaseLoader)
+    except yaml.YAMLError as error:
+        _add_yaml_fault(error, text, faults)
+        faults.stop()
 
 
 def _node(node: yaml.Node, faults: Faults) -> Node:

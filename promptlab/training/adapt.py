@@ -15,7 +15,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ from promptlab.backbone.newhead import grow_head
 from promptlab.backbone.passages import read_passages
 from promptlab.backbone.predict import learn_from
 from promptlab.data.corpus import digest, paragraphs
-from promptlab.errors import DataError, SettingError, TrainingError
+from promptlab.errors import DataError, SettingError, TrainingError, did_you_mean
 from promptlab.folders import place_of
 from promptlab.progress import track
 from promptlab.registry import TUNINGS
@@ -99,6 +99,7 @@ def adapt(
     device: str = "auto",
     dtype: str = "auto",
     report: Callable[[Mapping[str, float]], None] = lambda point: None,
+    **changed: Any,
 ) -> dict[str, Any]:
     """Trains a backbone on text and writes the result.
 
@@ -113,6 +114,7 @@ def adapt(
         device: to train on.
         dtype: number format to train in.
         report: told what the held-out rows say: ``tokens``, ``seconds``, ``loss`` (nats a token), ``accuracy``.
+        changed: settings by name, in place of a ``Settings``: ``adapt(Path("pool.txt"), "mini", "mine", minutes=30)``.
 
     Returns:
         what ``adapt.json`` in the folder says.
@@ -124,7 +126,7 @@ def adapt(
         OutputError: the folder holds something else, or cannot be written.
         TrainingError: the gradients are not finite any more.
     """
-    how, listed = settings or Settings(), [texts] if isinstance(texts, str | Path) else list(texts)
+    how, listed = _settings(settings, changed), [texts] if isinstance(texts, str | Path) else list(texts)
     learner = learner_of(TUNINGS.build(*_spec(how.tuning)))
     sitting = Sitting(place_of(out, ABOUT))
     told = {"backbone": backbone, "fingerprint": fingerprint(locate(backbone)), "text": digest(listed)}
@@ -270,6 +272,14 @@ def _resumed(sitting: Sitting, tensors: Mapping[str, Tensor], optimiser: AdamW) 
 
 def _prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {f"{prefix}{name}": one for name, one in tensors.items()}
+
+
+def _settings(settings: Settings | None, changed: Mapping[str, Any]) -> Settings:
+    known = [one.name for one in fields(Settings)]
+    for name in changed:
+        if name not in known:
+            raise SettingError(f"adapt has no setting '{name}'.{did_you_mean(name, known)} Known: {', '.join(known)}.")
+    return replace(settings or Settings(), **changed)
 
 
 def _spec(text: str) -> tuple[str, dict[str, str]]:

@@ -8,7 +8,13 @@ import promptlab
 
 COMMANDS = ("ls", "show", "check", "fit", "predict", "compare")
 HEAVY = ("torch", "transformers", "datasets", "sklearn", "numpy", "pandas")
-LIGHT = (["--help"], ["ls"], ["ls", "tasks", "--json"], ["check", "mr", "mnli"], ["show", "mr", "--text", "A film."])
+LIGHT = (
+    ["--help"],
+    ["ls"],
+    ["ls", "tasks", "--json"],
+    ["check", "mr", "mnli"],
+    ["show", "mr", "--text", "A film.", "--backbone", "none"],
+)
 
 
 def test_without_words_it_helps(say):

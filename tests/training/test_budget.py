@@ -1,7 +1,7 @@
 import pytest
 
 from promptlab.errors import SettingError
-from promptlab.training.adapt import Settings, adapt
+from promptlab.training.adapt import Settings, _settings, adapt
 from promptlab.training.budget import Budget, budget, read_tokens, slope
 from promptlab.training.learners import learner_of
 from promptlab.tuning.full import Full
@@ -103,7 +103,7 @@ def test_a_rise_beyond_the_middle_meets_the_fall_and_goes_down_with_it():
         ({"every": float("nan")}, "every=nan cannot be. Write a number from 0 on."),
         ({"mask_rate": 0.0}, "mask_rate=0.0 cannot be. Write a share between 0 and 1."),
         ({"mask_rate": 1}, "mask_rate=1 cannot be. Write a share between 0 and 1."),
-        ({"warmup": 1.0}, "warmup=1.0 cannot be. Write a share between 0 and 1."),
+        ({"warmup": 1.0}, "warmup=1.0 cannot be. Write a share between 0 and 0.5."),
         ({"minutes": -1}, "minutes=-1 is no length of time. Write a number above 0."),
         ({"tokens": "many"}, "tokens=many is no amount. Write 20M, 300k or a number."),
         ({"tokens": 5, "minutes": 1}, "tokens and minutes are two ends for one training. Write one of them."),
@@ -146,3 +146,13 @@ def test_dropout_is_refused_and_none_of_it_is_not(tuning):
     with pytest.raises(SettingError, match="Leave dropout out"):
         learner_of(tuning(dropout=0.1))
     assert learner_of(tuning(dropout=0.0)).tuning == tuning()
+
+
+def test_settings_may_be_written_by_name():
+    assert _settings(None, {"minutes": 3, "seed": 1}) == Settings(minutes=3, seed=1)
+    assert _settings(Settings(length=64), {"seed": 1}) == Settings(length=64, seed=1)
+
+
+def test_an_unknown_setting_suggests_the_nearest():
+    with pytest.raises(SettingError, match="adapt has no setting 'minute'. Did you mean 'minutes'"):
+        _settings(None, {"minute": 3})
