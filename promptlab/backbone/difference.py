@@ -100,6 +100,7 @@ def pack(
 def write(packed: Mapping[str, Tensor], folder: Path) -> None:
     """Writes the difference's file."""
     save_file({name: tensor.cpu().contiguous() for name, tensor in packed.items()}, folder / FILE)
+    (folder / FILE).chmod(0o644)  # the writer leaves it to its owner alone, and a package is read by others too
 
 
 @torch.no_grad()
