@@ -7,6 +7,7 @@ import os
 import pty
 import subprocess
 import sys
+from io import StringIO
 from pathlib import Path
 
 from rich.console import Console
@@ -19,7 +20,7 @@ TO = Path(__file__).parents[1] / "docs" / "show.svg"
 
 def main() -> None:
     """Runs the command in a terminal of its own and writes the picture."""
-    console = Console(record=True, width=WIDTH, file=open(os.devnull, "w"))  # noqa: SIM115 (as long as the program)
+    console = Console(record=True, width=WIDTH, file=StringIO())
     asked = " ".join(f'"{word}"' if " " in word else word for word in COMMAND)
     console.print(Text(f"$ {asked}"))
     console.print(Text.from_ansi(printed()))

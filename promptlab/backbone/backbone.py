@@ -18,6 +18,7 @@ from promptlab.backbone.catalog import Place, locate
 from promptlab.backbone.device import pick_device, pick_dtype
 from promptlab.backbone.files import fingerprint, stored_part
 from promptlab.errors import BackboneError
+from promptlab.folders import some
 
 
 @dataclass(eq=False, repr=False)
@@ -141,7 +142,7 @@ def load_backbone(
     if found.missing and not allow_new_head:
         raise BackboneError(
             f"{name} has no language-model head, so it cannot fill in a word: its weights lack "
-            f"{checkpoint.some(sorted(found.missing))}. Write a model that has one, train one (promptlab adapt TEXT "
+            f"{some(sorted(found.missing))}. Write a model that has one, train one (promptlab adapt TEXT "
             "--new-head), or write allow_new_head=True (--allow-new-head) to start from a random one."
         )
     model = found.model.eval().requires_grad_(False).to(on)

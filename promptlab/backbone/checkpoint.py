@@ -30,6 +30,7 @@ from promptlab.backbone import difference
 from promptlab.backbone.anatomy import unroll
 from promptlab.backbone.catalog import Place, first_line, read_config
 from promptlab.errors import BackboneError, MissingExtra, SettingError
+from promptlab.folders import some
 
 KINDS = {"masked": MODEL_FOR_MASKED_LM_MAPPING_NAMES, "causal": MODEL_FOR_CAUSAL_LM_MAPPING_NAMES}
 _ANEW = "Copy its files anew from where the model came."
@@ -231,9 +232,3 @@ def _check_tied(model: PreTrainedModel, name: str) -> None:
             f"{name}: its config.json ties the output embeddings to the input's, but its weights hold two. "
             'Write "tie_word_embeddings": false there if that is meant.'
         )
-
-
-def some(keys: list[str]) -> str:
-    """The first few of a list."""
-    more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
-    return ", ".join(keys[:3]) + more
