@@ -12,6 +12,7 @@ The file names its base and the SHA-256 of the base's weights; over any other ba
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,13 @@ LEVELS = 127
 
 def sha256(file: Path) -> str:
     """Of a file's whole content, as hexadecimal digits."""
+    about = file.stat()
+    return _sha256(file.resolve(), about.st_size, about.st_mtime_ns)
+
+
+@lru_cache(maxsize=64)
+def _sha256(file: Path, size: int, changed: int) -> str:
+    """Remembered for as long as the file keeps its size and time."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 

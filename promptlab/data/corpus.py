@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from io import BufferedReader
 from pathlib import Path
 
-from promptlab.data.files import KINDS, file_kind, table_in
+from promptlab.data.files import KINDS, file_kind, table_in, whole
 from promptlab.errors import DataError, did_you_mean
 
 COLUMN = "text"
@@ -114,16 +114,7 @@ def _field(path: Path, number: int, line: str, column: str) -> str:
         raise DataError(f"{path}:{number}: not JSON ({error}). Write one object a line.") from None
     if not isinstance(row, dict) or not isinstance(row.get(column), str):
         raise _no_column(f"{path}:{number}", column, row if isinstance(row, dict) else {})
-    return _whole(row[column], f"{path}:{number}")
-
-
-def _whole(text: str, place: str) -> str:
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        half = f"\\u{ord(text[error.start]):04x}"
-        raise DataError(f"{place}: the text holds half a character ({half}). Write it whole or leave it out.") from None
-    return text
+    return whole(row[column], f"{path}:{number}: '{column}'")
 
 
 def _in_table(path: Path, column: str) -> Iterator[str]:

@@ -50,6 +50,20 @@ def table_in(path: Path) -> Table:
     return by_name(str(path), rows, lambda row: f"{path}:{lines[row]}")
 
 
+def whole(text: str, what: str) -> str:
+    """The text, if it can be written down: half of a surrogate pair would stop a tokenizer later on.
+
+    Raises:
+        DataError: it cannot; ``what`` names the place.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        half = f"\\u{ord(text[error.start]):04x}"
+        raise DataError(f"{what} holds half a character ({half}). Write it whole or leave it out.") from None
+    return text
+
+
 def file_kind(path: Path) -> str:
     """The suffix that says how a file is read, without ``.gz``."""
     return (Path(path.stem) if path.suffix.lower() == ".gz" else path).suffix.lower()

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from promptlab.data.columns import match_columns
-from promptlab.data.files import KINDS, table_in
+from promptlab.data.files import KINDS, table_in, whole
 from promptlab.data.steps import prepared
 from promptlab.data.tables import Table, table_of
 from promptlab.errors import DataError, did_you_mean
@@ -83,25 +83,14 @@ def _texts(table: Table, column: str) -> list[Value]:
 def _value(value: Any, place: str, column: str) -> Value:
     value = _plain(value)
     if isinstance(value, str):
-        return _whole(value, place, column)
+        return whole(value, f"{place}: '{column}'")
     if value is None:
         raise DataError(f"{place}: no value for '{column}'. Write a text; an empty one will do.")
     if isinstance(value, bool | int | float):
         return str(value)
     if isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
-        return tuple(_whole(item, place, column) for item in value)
+        return tuple(whole(item, f"{place}: '{column}'") for item in value)
     raise DataError(f"{place}: '{column}' is a {type(value).__name__}. Write a text, or a list of texts.")
-
-
-def _whole(text: str, place: str, column: str) -> str:
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        half = f"\\u{ord(text[error.start]):04x}"
-        raise DataError(
-            f"{place}: '{column}' holds half a character ({half}). Write it whole or leave it out."
-        ) from None
-    return text
 
 
 def _plain(value: Any) -> Any:

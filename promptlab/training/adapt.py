@@ -139,7 +139,7 @@ def adapt(
     exact = "float32" if dtype == "auto" else dtype  # small updates are lost in half formats
     model = load_backbone(backbone, device, exact, allow_new_head=new_head)
     base = adapted.base_note(model, sitting.place) if difference else None
-    if not sitting.checkpoint.is_file():
+    if not adapted.begun(sitting.place, wanted):
         sitting.begin({"settings": wanted})
     length = min(how.length, model.max_length)
     passages = sitting.passages(model, lambda: read_passages(paragraphs(listed, column), model, length))

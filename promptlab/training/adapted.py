@@ -25,11 +25,8 @@ def finished(place: Path, wanted: Mapping[str, Any]) -> dict[str, Any] | None:
     Raises:
         OutputError: the folder holds a training with other settings.
     """
-    if not (place / ABOUT).is_file():
-        return None
-    about = json.loads((place / ABOUT).read_text(encoding="utf-8"))
+    about, other = _had(place, wanted)
     had = about.get("settings", {})
-    other = [name for name in wanted if had.get(name) != wanted[name]]
     begun = about.get("finished") or Sitting(place).checkpoint.is_file()
     if other and begun:
         named = {"text": "another text", "fingerprint": "another backbone"}
@@ -37,7 +34,22 @@ def finished(place: Path, wanted: Mapping[str, Any]) -> dict[str, Any] | None:
         raise OutputError(
             f"{place} holds a training of other settings ({was}). Write a new folder, or the same settings."
         )
-    return dict(about) if about.get("finished") and not other else None
+    return about if about.get("finished") and not other else None
+
+
+def begun(place: Path, wanted: Mapping[str, Any]) -> bool:
+    """Whether an unfinished training with the same settings lies there; its text as ids may be whole already."""
+    about, other = _had(place, wanted)
+    return bool(about) and not about.get("finished") and not other and Sitting(place).work.is_dir()
+
+
+def _had(place: Path, wanted: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """The note that lies there, empty if none, and the names of the settings that differ."""
+    if not (place / ABOUT).is_file():
+        return {}, []
+    about = dict(json.loads((place / ABOUT).read_text(encoding="utf-8")))
+    had = about.get("settings", {})
+    return about, [name for name in wanted if had.get(name) != wanted[name]]
 
 
 def base_note(backbone: Backbone, place: Path) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from promptlab.backbone.device import token_budget
 from promptlab.backbone.encode import Encoded
 from promptlab.backbone.passages import Passages, Row
 from promptlab.backbone.predict import judge
-from promptlab.training.whole_words import Masking
+from promptlab.training.masking import Masking
 
 JUDGED = 0.15  # share of words that held-out rows are asked for, whatever the training's
 

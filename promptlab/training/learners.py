@@ -17,7 +17,7 @@ from promptlab.backbone.backbone import Backbone
 from promptlab.errors import SettingError
 from promptlab.training.optim import Group
 from promptlab.tuning.full import Full
-from promptlab.tuning.inject import drawn, swapped
+from promptlab.tuning.inject import drawn, learning, swapped
 from promptlab.tuning.lora import Lora
 from promptlab.tuning.tuning import by_width
 
@@ -100,7 +100,7 @@ class LowRankModel:
         with ExitStack() as stack:
             blocks = stack.enter_context(self.tuning.learn(backbone, True, [generator])).tensors
             stack.enter_context(swapped(small, {name: one.data.clone() for name, one in small.items()}))
-            stack.enter_context(_asking(small))
+            stack.enter_context(learning(small))
             table = self._table(backbone, generator)
             stack.enter_context(_beside_embeddings(backbone, table, self._scale))
             yield {**blocks, **table, **small}
@@ -157,18 +157,6 @@ def _small(backbone: Backbone) -> dict[str, nn.Parameter]:
     """Norms, biases, and the head's own weights; not the embeddings, which a head may share."""
     body = {id(one) for one in backbone.body.parameters()}
     return {name: one for name, one in backbone.model.named_parameters() if one.dim() < 2 or id(one) not in body}
-
-
-@contextmanager
-def _asking(parameters: Mapping[str, nn.Parameter]) -> Iterator[None]:
-    for parameter in parameters.values():
-        parameter.requires_grad_(True)
-    try:
-        yield
-    finally:
-        for parameter in parameters.values():
-            parameter.requires_grad_(False)
-            parameter.grad = None
 
 
 @contextmanager

@@ -1,14 +1,16 @@
-"""Masked words for the auxiliary loss: 15 % of a row's tokens, 80 % of them masked, 10 % random, 10 % as they were.
+"""Masked tokens for PET's auxiliary loss: 15 % of a row's.
 
 Never a target: padding, special tokens, and the mask that asks the task's question.
 """
 
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 
 from promptlab.backbone.backbone import Backbone
 from promptlab.backbone.encode import Encoded
+from promptlab.training.masking import masked
 from promptlab.training.stream import Stream
 
 RATE = 0.15
@@ -29,30 +31,27 @@ class Masker:
     batch: int
     backbone: Backbone
     generator: torch.Generator
-    special: frozenset[int] = field(init=False)
+    random: np.random.Generator = field(init=False)
+    special: list[int] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.special = frozenset(self.backbone.tokenizer.all_special_ids)
+        self.special = sorted(self.backbone.tokenizer.all_special_ids)
+        self.random = np.random.default_rng(int(torch.randint(2**62, (1,), generator=self.generator)))
         self.stream = Stream(len(self.encoded), self.batch, self.generator)
 
     def next(self) -> tuple[Encoded, list[list[int]]]:
-        """The next rows with words masked, their slots at the masked words, and the words, a list a row."""
+        """The next rows with tokens masked, their slots at the masked ones, and the tokens, a list a row."""
         rows = self.encoded.take(self.stream.next())
-        found = [self._mask(ids) for ids in rows.ids]
-        masked = Encoded([ids for ids, _, _ in found], rows.segments, [slots for _, slots, _ in found], rows.cut)
-        return masked, [words for _, _, words in found]
+        found = [self._mask(np.array(ids)) for ids in rows.ids]
+        hidden = Encoded([ids for ids, _, _ in found], rows.segments, [slots for _, slots, _ in found], rows.cut)
+        return hidden, [tokens for _, _, tokens in found]
 
-    def _mask(self, ids: list[int]) -> tuple[list[int], list[int], list[int]]:
-        usable = [place for place, token in enumerate(ids) if token not in self.special]
-        if not usable:
-            return ids, [0], [-100]
-        count = max(1, round(RATE * len(usable)))
-        order = torch.randperm(len(usable), generator=self.generator)[:count].tolist()
-        slots = sorted(usable[place] for place in order)
-        changed, kinds = list(ids), torch.rand(count, generator=self.generator).tolist()
-        for slot, kind in zip(slots, kinds, strict=True):
-            if kind < 0.8:
-                changed[slot] = self.backbone.tokenizer.mask_token_id
-            elif kind < 0.9:
-                changed[slot] = int(torch.randint(self.backbone.vocab, (1,), generator=self.generator))
-        return changed, slots, [ids[slot] for slot in slots]
+    def _mask(self, ids: np.ndarray) -> tuple[list[int], list[int], list[int]]:
+        usable = np.flatnonzero(~np.isin(ids, self.special))
+        if not len(usable):
+            return ids.tolist(), [0], [-100]
+        slots = np.sort(self.random.permutation(usable)[: max(1, round(RATE * len(usable)))])
+        asked = np.zeros(len(ids), dtype=bool)
+        asked[slots] = True
+        changed = masked(ids, asked, self.backbone.tokenizer.mask_token_id, self.backbone.vocab, self.random)
+        return changed.tolist(), slots.tolist(), ids[slots].tolist()

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from promptlab.backbone.backbone import Backbone
 from promptlab.errors import SettingError
-from promptlab.tuning.inject import swapped
+from promptlab.tuning.inject import learning, swapped
 from promptlab.tuning.tuning import State, by_width
 
 
@@ -118,15 +118,9 @@ class Inside:
 def _inside(parameters: dict[str, nn.Parameter], generators: Sequence[torch.Generator]) -> Iterator[Inside]:
     if len(generators) != 1:
         raise SettingError("a tuning that changes the backbone trains one member at a time.")
-    with swapped(parameters, {name: parameter.data.clone() for name, parameter in parameters.items()}):
-        for parameter in parameters.values():
-            parameter.requires_grad_(True)
-        try:
-            yield Inside(dict(parameters))
-        finally:
-            for parameter in parameters.values():
-                parameter.requires_grad_(False)
-                parameter.grad = None
+    copies = {name: parameter.data.clone() for name, parameter in parameters.items()}
+    with swapped(parameters, copies), learning(parameters):
+        yield Inside(dict(parameters))
 
 
 def _holding(backbone: Backbone, state: State) -> AbstractContextManager[None]:

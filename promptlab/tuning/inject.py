@@ -61,6 +61,19 @@ def swapped(parameters: Mapping[str, nn.Parameter], values: Mapping[str, Tensor]
             parameters[name].data = tensor
 
 
+@contextmanager
+def learning(parameters: Mapping[str, nn.Parameter]) -> Iterator[None]:
+    """The parameters ask for gradients inside the block."""
+    for parameter in parameters.values():
+        parameter.requires_grad_(True)
+    try:
+        yield
+    finally:
+        for parameter in parameters.values():
+            parameter.requires_grad_(False)
+            parameter.grad = None
+
+
 def _hook(piece: Piece) -> Callable[[nn.Module, Any, Tensor], Tensor]:
     return lambda module, inputs, output: piece(inputs[0], output)
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from promptlab.backbone.passages import Row, read_passages
-from promptlab.training.whole_words import Masking
+from promptlab.training.masking import Masking
 
 MASK, VOCAB = 4, 30_000
 

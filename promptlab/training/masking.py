@@ -1,4 +1,4 @@
-"""Masked words for language-model training: whole words, 15 % of a row's tokens.
+"""Masked words: which are asked for, and what stands in their place.
 
 words in random order, taken whole until the share of tokens is reached
 of the tokens taken: 80 % become the mask, 10 % a random token, 10 % stay                 (Devlin et al. 2019,
@@ -12,9 +12,18 @@ import numpy as np
 from promptlab.backbone.passages import Row
 
 
+def masked(ids: np.ndarray, asked: np.ndarray, mask: int, vocab: int, random: np.random.Generator) -> np.ndarray:
+    """A copy of ``ids (tokens,)`` in which the tokens at ``asked (tokens,)`` bool are masked, replaced, or kept."""
+    kind, changed = random.random(len(ids)), ids.copy()
+    changed[asked & (kind < 0.8)] = mask
+    other = asked & (kind >= 0.8) & (kind < 0.9)
+    changed[other] = random.integers(vocab, size=int(other.sum()))
+    return changed
+
+
 @dataclass(frozen=True)
 class Masking:
-    """How words are masked.
+    """How whole words are masked.
 
     Args:
         mask: id of the mask token.
@@ -29,12 +38,7 @@ class Masking:
     def __call__(self, row: Row, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """The row's ids with words masked ``(tokens,)``, and where a word is asked for ``(tokens,)`` bool."""
         asked = self._words(row, random)
-        kind = random.random(len(asked))
-        ids = row.ids.copy()
-        ids[asked & (kind < 0.8)] = self.mask
-        other = asked & (kind >= 0.8) & (kind < 0.9)
-        ids[other] = random.integers(self.vocab, size=int(other.sum()))
-        return ids, asked
+        return masked(row.ids, asked, self.mask, self.vocab, random), asked
 
     def _words(self, row: Row, random: np.random.Generator) -> np.ndarray:
         places = np.flatnonzero(row.text)
