@@ -1,6 +1,6 @@
 """Makes the embedded backbone again: promptlab/assets/mini, a difference over all-MiniLM-L6-v2.
 
-    python tools/make_mini.py CORPUS [--minutes 120] [--work runs/mini] [--from mini]
+    python tools/make_mini.py CORPUS [--minutes 120 | --tokens 8M] [--work runs/mini] [--from mini]
 
 CORPUS is a folder of openly licensed text, a paragraph a line: enwiki_part.txt.gz, gutenberg_modern.txt.gz,
 masc.txt.gz, us_presidents.txt.gz. A killed run goes on when started again; ``--from mini`` trains the mini that is
@@ -13,6 +13,7 @@ import shutil
 from pathlib import Path
 
 from promptlab.backbone.catalog import ASSETS, MINI
+from promptlab.backbone.difference import ABOUT
 from promptlab.training.adapt import Settings, adapt
 
 BASE = "sentence-transformers/all-MiniLM-L6-v2"
@@ -29,7 +30,9 @@ def main() -> None:
     """Trains, and puts the result into the package."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("corpus", type=Path)
-    parser.add_argument("--minutes", type=float, default=120.0)
+    parser.add_argument("--minutes", type=float)
+    parser.add_argument("--tokens")
+    parser.add_argument("--batch", type=int, default=4096)
     parser.add_argument("--tuning", default="full:lr=5e-4")
     parser.add_argument("--mask-rate", type=float, default=0.2)
     parser.add_argument("--seed", type=int, default=0)
@@ -37,7 +40,9 @@ def main() -> None:
     parser.add_argument("--from", dest="start", default=BASE)
     parser.add_argument("--keep-out", action="store_true", help="leave promptlab/assets/mini as it is")
     asked = parser.parse_args()
-    how = Settings(asked.tuning, minutes=asked.minutes, mask_rate=asked.mask_rate, seed=asked.seed)
+    minutes = 120.0 if asked.minutes is None and asked.tokens is None else asked.minutes
+    how = Settings(asked.tuning, asked.tokens, minutes, batch=asked.batch, mask_rate=asked.mask_rate, seed=asked.seed)
+    before = json.loads((ASSETS / MINI / ABOUT).read_text(encoding="utf-8")) if asked.start == MINI else None
     texts = [asked.corpus / name for name in TEXTS]
     about = adapt(texts, asked.start, asked.work, how, difference=True, new_head=True, report=say)
     size = sum(file.stat().st_size for file in asked.work.iterdir())
@@ -47,7 +52,7 @@ def main() -> None:
     if not asked.keep_out:
         shutil.rmtree(ASSETS / MINI, ignore_errors=True)
         shutil.copytree(asked.work, ASSETS / MINI)
-        write_card(ASSETS / MINI, about, size)
+        write_card(ASSETS / MINI, about, size, before)
 
 
 def say(point: dict[str, float]) -> None:
@@ -55,10 +60,10 @@ def say(point: dict[str, float]) -> None:
     print(json.dumps(point), flush=True)
 
 
-def write_card(folder: Path, about: dict, size: int) -> None:
-    """The model card: text, licences, steps, masked accuracy."""
+def write_card(folder: Path, about: dict, size: int, before: dict | None = None) -> None:
+    """The model card: text, licences, steps, masked accuracy; ``before`` is what the training went on from."""
     first, last = about["curve"][0], about["curve"][-1]
-    earlier = f", on top of {about['settings']['backbone']}" if about["settings"]["backbone"] != BASE else ""
+    earlier = f", after {before['tokens']:,} tokens in {before['steps']:,} steps" if before else ""
     lines = [
         "---",
         "license: apache-2.0",
