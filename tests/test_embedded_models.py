@@ -1,6 +1,7 @@
 """The backbones that need no hub: mini and smollm2, where the packages that carry them are installed."""
 
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ def carried(model):
 
 
 needs_mini, needs_smollm2 = carried(BASE), carried(SMOLLM2)
+SHARED = Path(__file__).parents[2] / "shared" / "data"
 FILM = "The movie was boring."
 
 
@@ -74,18 +76,34 @@ def plain_scores(backbone, texts, words):
     return torch.stack(found).double().numpy()
 
 
-@needs_smollm2
-def test_zero_shot_scores_of_smollm2_equal_a_plain_loop(smollm2):
-    _, _, test = sample_shots(load_task("reviews"), shots=0, limit=12)
+def scored_twice(backbone, test):
+    """Label scores of the same rows: ours, and the plain loop's."""
     asking = PromptClassifier(
         patterns=["Review: {text}\nSentiment: {mask}"],
         verbalizer={"negative": "negative", "positive": "positive"},
         method="zero-shot",
-        backbone=smollm2,
+        backbone=backbone,
     ).fit()
     texts = [row.fields["text"] for row in test]
-    wanted = plain_scores(smollm2, texts, ("negative", "positive"))
-    np.testing.assert_allclose(asking.predictor_.scores(test), wanted, atol=1e-4)
+    return asking.predictor_.scores(test), plain_scores(backbone, texts, ("negative", "positive"))
+
+
+@needs_smollm2
+def test_zero_shot_scores_of_smollm2_equal_a_plain_loop(smollm2):
+    _, _, test = sample_shots(load_task("reviews"), shots=0, limit=12)
+    np.testing.assert_allclose(*scored_twice(smollm2, test), atol=1e-4)
+
+
+@needs_smollm2
+@pytest.mark.shared
+def test_they_do_on_200_film_reviews_most_of_which_it_answers_rightly(smollm2):
+    if not (SHARED / "mr").is_dir():
+        pytest.skip("needs ../shared/data/mr")
+    _, _, test = sample_shots(load_task("mr"), shots=0, limit=200, data=SHARED)
+    ours, plain = scored_twice(smollm2, test)
+    np.testing.assert_allclose(ours, plain, atol=1e-4)
+    gold = np.array([["negative", "positive"].index(row.label) for row in test])
+    assert (ours.argmax(1) == gold).mean() > 0.7
 
 
 @needs_smollm2
