@@ -35,7 +35,7 @@ def paragraphs(texts: Sequence[str | Path], column: str | None = None) -> Iterat
         if isinstance(text, Path):
             yield from _in_file(text, column)
         elif text.strip():
-            yield _whole(text, "a paragraph")
+            yield whole(text, "a paragraph")
 
 
 def digest(texts: Sequence[str | Path]) -> str:
@@ -44,13 +44,13 @@ def digest(texts: Sequence[str | Path]) -> str:
     Raises:
         DataError: a file that cannot be read.
     """
-    whole = hashlib.sha256()
+    together = hashlib.sha256()
     for text in texts:
         one = hashlib.sha256()
-        for piece in _bytes(text) if isinstance(text, Path) else [_whole(text, "a paragraph").encode()]:
+        for piece in _bytes(text) if isinstance(text, Path) else [whole(text, "a paragraph").encode()]:
             one.update(piece)
-        whole.update(one.digest())
-    return whole.hexdigest()
+        together.update(one.digest())
+    return together.hexdigest()
 
 
 def _bytes(path: Path) -> Iterator[bytes]:
