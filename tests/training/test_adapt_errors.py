@@ -107,15 +107,6 @@ def test_a_training_killed_again_and_again_ends_bit_for_bit_as_one_never_killed(
         assert {**one, "seconds": 0} == {**other, "seconds": 0}
 
 
-def test_a_text_read_before_the_first_checkpoint_is_not_read_again(bert, tmp_path, whole, monkeypatch):
-    with pytest.raises(Killed):
-        run(bert, tmp_path / "out", report=killed_at(1))
-    assert not (tmp_path / "out" / "training" / "checkpoint.safetensors").exists()
-    monkeypatch.setattr("promptlab.training.adapt.read_passages", None)
-    run(bert, tmp_path / "out")
-    assert same(weights(tmp_path / "out"), whole("bert", "full").weights)
-
-
 def test_checkpoints_and_judgements_in_between_change_nothing_of_what_is_learnt(bert, tmp_path, whole):
     about = run(bert, tmp_path / "out", every=1e6)
     assert [len(about["curve"]), len(whole("bert", "full").about["curve"])] == [2, 1 + about["steps"]]
