@@ -18,15 +18,29 @@ class Batch:
         inputs: what the model is called with: ``input_ids``, ``attention_mask`` and, where the model has them,
             ``token_type_ids``, each ``(rows, tokens)``.
         slots: positions whose hidden state answers, ``(rows, slots)``; short rows repeat their last one.
+        places: where each row's tokens lie among the flattened inputs, ``(rows, tokens)``, if rows are packed
+            (``packing.py``); None if they are padded.
+        real: 1 for a real token, 0 for padding, ``(rows, tokens)``, if rows are packed.
     """
 
     inputs: dict[str, Tensor]
     slots: Tensor
+    places: Tensor | None = None
+    real: Tensor | None = None
 
     @property
     def attention(self) -> Tensor:
         """1 for a real token, 0 for padding: ``(rows, tokens)``."""
-        return self.inputs["attention_mask"]
+        return self.inputs["attention_mask"] if self.real is None else self.real
+
+    def unpacked(self, states: Tensor) -> Tensor:
+        """What the model says of its inputs, ``(.., .., width)``, as one row a row: ``(rows, tokens, width)``."""
+        return states if self.places is None else states.flatten(0, 1)[self.places]
+
+    def at_slots(self, states: Tensor) -> Tensor:
+        """The same at the slots alone, ``(rows, slots, width)``."""
+        rows = torch.arange(len(self.slots), device=states.device)[:, None]
+        return states[rows, self.slots] if self.places is None else states.flatten(0, 1)[self.places[rows, self.slots]]
 
 
 def pad(encoded: Encoded, rows: Sequence[int], backbone: Backbone) -> Batch:

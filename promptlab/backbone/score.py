@@ -43,12 +43,11 @@ class Scores:
 
 
 @contextmanager
-def narrowed(backbone: Backbone, slots: Tensor) -> Iterator[None]:
-    """Inside the block the encoder hands only its hidden states at ``slots (rows, slots)`` to the head."""
-    rows = torch.arange(len(slots), device=slots.device)[:, None]
+def narrowed(backbone: Backbone, batch: Batch) -> Iterator[None]:
+    """Inside the block the encoder hands only its hidden states at the batch's slots to the head."""
 
     def keep(module: torch.nn.Module, inputs: Any, output: Any) -> Any:
-        output.last_hidden_state = output.last_hidden_state[rows, slots]
+        output.last_hidden_state = batch.at_slots(output.last_hidden_state)
         return output
 
     handle = backbone.body.register_forward_hook(keep)
@@ -60,13 +59,13 @@ def narrowed(backbone: Backbone, slots: Tensor) -> Iterator[None]:
 
 def slot_logits(backbone: Backbone, batch: Batch) -> Tensor:
     """The model's own logits at the slots, ``(rows, slots, vocabulary)``."""
-    with narrowed(backbone, batch.slots):
+    with narrowed(backbone, batch):
         return backbone.model(**batch.inputs, **_call(backbone)).logits
 
 
 def hidden(backbone: Backbone, batch: Batch) -> Tensor:
     """The encoder's last hidden states, ``(rows, tokens, width)``."""
-    return backbone.body(**batch.inputs, **_call(backbone)).last_hidden_state
+    return batch.unpacked(backbone.body(**batch.inputs, **_call(backbone)).last_hidden_state)
 
 
 def label_scores(logits: Tensor, ids: Tensor, normalise: bool = True) -> Tensor:

@@ -14,7 +14,7 @@ The sum's gradient by one member's tensors is the gradient of its own loss, so a
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -25,6 +25,7 @@ from promptlab.backbone.batches import pad
 from promptlab.backbone.device import generator, token_budget
 from promptlab.backbone.encode import Encoder
 from promptlab.backbone.heads import default_pool, head_for, pool
+from promptlab.backbone.packing import pack, packable
 from promptlab.backbone.score import hidden, label_scores, slot_logits
 from promptlab.errors import TrainingError
 from promptlab.progress import track
@@ -68,6 +69,7 @@ def train(
     Raises:
         TrainingError: one member alone does not fit into memory.
     """
+    recipe = replace(recipe, packed=recipe.packed and packable(backbone))  # tried before anything is hooked
     rows = [Rows(member, recipe, backbone, encoder) for member in members]
     budget = recipe.budget or (CPU_BUDGET if backbone.device.type == "cpu" else token_budget(backbone.device))
     size = stack_size(rows, recipe, budget) if tuning.stackable else 1
@@ -91,7 +93,7 @@ def train(
 
 def stack_size(rows: Sequence[Rows], recipe: Recipe, budget: int) -> int:
     """How many members train side by side: a function of the plan and the budget alone."""
-    tokens = max(one.longest for one in rows) * (recipe.batch + (recipe.mlm_batch if recipe.mlm else 0))
+    tokens = max(one.usual for one in rows) * (recipe.batch + (recipe.mlm_batch if recipe.mlm else 0))
     most = max(1, budget // tokens)
     return -(-len(rows) // -(-len(rows) // most))  # even stacks rather than a full one and a rest
 
@@ -142,7 +144,7 @@ def step_losses(
 ) -> Tensor:
     """Each member's loss on its rows of one step, ``(members,)``."""
     together = join([step.rows for step in steps])
-    batch = pad(together, range(len(together)), backbone)
+    batch = pack(together, len(steps), backbone) if recipe.packed else pad(together, range(len(together)), backbone)
     targets = torch.stack([step.targets for step in steps]).to(backbone.device)  # (members, batch[, labels])
     if head is not None:
         how = recipe.pool or default_pool(backbone)

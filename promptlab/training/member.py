@@ -63,7 +63,8 @@ class Recipe:
         mlm_batch: unlabelled rows a step and member for it.
         head_lr: step size of a new classification head; None takes the tuning's.
         pool: what a head reads: ``cls``, ``mean``, ``last``, or None for the backbone's own way.
-        budget: padded tokens of a stack's step; None takes the device's.
+        budget: tokens of a stack's step; None takes the device's.
+        packed: lay short rows end to end where the model allows it (``backbone/packing.py``).
     """
 
     steps: int
@@ -76,6 +77,7 @@ class Recipe:
     head_lr: float | None = None
     pool: str | None = None
     budget: int | None = None
+    packed: bool = True
 
 
 class Step(NamedTuple):
@@ -113,10 +115,13 @@ class Rows:
             self.masker = Masker(pool, recipe.mlm_batch, self.backbone, generator(f"{member.key}/mlm"))
 
     @property
-    def longest(self) -> int:
-        """Tokens of the longest row."""
-        pool = [self.masker.encoded] if self.masker else []
-        return max(len(ids) for encoded in [self.encoded, *pool] for ids in encoded.ids)
+    def usual(self) -> int:
+        """Tokens of a row: the longest, or about as many as a row takes in the mean where rows are packed."""
+        lengths = [len(ids) for encoded in [self.encoded, *self._pool()] for ids in encoded.ids]
+        return -(-sum(lengths) // len(lengths)) if self.recipe.packed else max(lengths)
+
+    def _pool(self) -> list[Encoded]:
+        return [self.masker.encoded] if self.masker else []
 
     def next(self) -> Step:
         """The next step's rows."""

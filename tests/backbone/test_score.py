@@ -194,7 +194,7 @@ def test_narrowed_hands_the_chosen_states_to_the_head(each):
     batch = pad(encoded, [0, 1], each)
     with torch.no_grad():
         whole = each.model(**batch.inputs).logits
-        with narrowed(each, batch.slots):
+        with narrowed(each, batch):
             narrow = each.model(**batch.inputs).logits
     rows = torch.arange(2)[:, None]
     torch.testing.assert_close(narrow, whole[rows, batch.slots], rtol=0, atol=1e-5)

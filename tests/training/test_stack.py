@@ -150,7 +150,7 @@ def test_the_budget_alone_says_how_many_members_stand_side_by_side(tiny_bert, re
 def test_stacks_are_even_rather_than_full_and_a_rest(tiny_bert, reviews):
     recipe = Recipe(steps=1, batch=5)
     rows = [Rows(member(reviews, str(i)), recipe, tiny_bert, Encoder(tiny_bert)) for i in range(4)]
-    fits_three = max(one.longest for one in rows) * 5 * 3
+    fits_three = max(one.usual for one in rows) * 5 * 3
     assert stack_size(rows, recipe, fits_three) == 2
 
 
