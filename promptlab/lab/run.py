@@ -179,7 +179,7 @@ def _outcome(scored: Scored, gold: np.ndarray) -> Row:
 
 def _sample_notes(run: Run) -> list[str]:
     unread = not run.sample.unlabeled or not run.sample.pool_from_train
-    return [] if unread else ["unlabelled rows: the train rows that were not drawn"]
+    return [*run.sample.notes, *([] if unread else ["unlabelled rows: the train rows that were not drawn"])]
 
 
 def _circumstances(scored: Scored, model: Any) -> Row:
