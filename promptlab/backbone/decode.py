@@ -141,4 +141,6 @@ def _masked(encoded: Encoded, inputs: Sequence[_Input], slots: int) -> Encoded:
         if encoded.segments is not None:
             numbers = encoded.segments[one.row]
             segments.append(numbers[:stop] + numbers[surplus:])
-    return Encoded(ids, None if encoded.segments is None else segments, places, [encoded.cut[one.row] for one in inputs])
+    return Encoded(
+        ids, None if encoded.segments is None else segments, places, [encoded.cut[one.row] for one in inputs]
+    )
