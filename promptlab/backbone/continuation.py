@@ -55,7 +55,8 @@ def continued(backbone: Backbone, encoded: Encoded, words: np.ndarray, cached: b
         mass[rows] = label_mass(logits[:, None], own).double().cpu().numpy()
         found = _first(logits, own)
         for picked in _long(own, reading, rows):
-            found[picked] += _rest(reading.rest(picked[0], own[picked]), own[picked])
+            ids = _trimmed(own[picked])
+            found[picked] += _rest(reading.rest(picked[0], ids), ids)
         out[rows] = _mean(found, own).double().cpu().numpy()
     return Scores(out, mass)
 
@@ -139,6 +140,10 @@ def _long(own: Tensor, reading: _Cached | _Whole, rows: Sequence[int]) -> Iterat
         if len(chunk):
             row, label, word = chunk.unbind(1)
             yield row, label, word
+
+
+def _trimmed(words: Tensor) -> Tensor:
+    return words[:, : int((words >= 0).sum(1).max())]
 
 
 def _first(logits: Tensor, own: Tensor) -> Tensor:
