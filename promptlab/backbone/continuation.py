@@ -22,7 +22,7 @@ from promptlab.backbone.batches import by_length, pad
 from promptlab.backbone.cache import Beginning, reusable
 from promptlab.backbone.device import token_budget
 from promptlab.backbone.encode import Encoded
-from promptlab.backbone.score import CHUNK_BYTES, Scores, label_mass, narrowed, slot_logits
+from promptlab.backbone.score import CHUNK_BYTES, Scores, narrowed, slot_logits
 
 _WORTH = 8  # tokens that rows must share before they are read apart
 _LIGHT = 8  # a token that was read before costs a batch so much less than a new one
@@ -39,25 +39,25 @@ def continued(backbone: Backbone, encoded: Encoded, words: np.ndarray, cached: b
         cached: read what rows share once; False reads every row whole.
 
     Returns:
-        Log-probabilities ``(rows, labels)``, minus infinity where a row has no such label, and the mass ``(rows,)`` on
-        the first tokens of the label words.
+        Log-probabilities ``(rows, labels)``, minus infinity where a row has no such label, and the probability that
+        all its words together get, ``(rows,)``.
     """
-    ids, (_, labels, many, pieces) = encoded.ids, words.shape
-    longest = max(map(len, ids), default=0) + pieces
-    reader = _Cached if cached and reusable(backbone, longest) else _Whole
+    labels, pieces = words.shape[1], words.shape[3]
+    longest = max(encoded.lengths, default=0) + pieces
+    pays = pieces > 1 or shared(encoded.ids) >= _WORTH
+    reader = _Cached if cached and pays and reusable(backbone, longest) else _Whole
     table = torch.as_tensor(words, device=backbone.device)
     out, mass = np.zeros((len(encoded), labels)), np.zeros(len(encoded))
     reading = reader(backbone, encoded)
     most = max(1, CHUNK_BYTES // (4 * backbone.vocab))
     for rows in by_length(reading.costs, token_budget(backbone.device), most):
         own = table[rows] if len(table) > 1 else table.expand(len(rows), -1, -1, -1)
-        logits = reading.first(rows)
-        mass[rows] = label_mass(logits[:, None], own).double().cpu().numpy()
-        found = _first(logits, own)
+        found = _first(reading.first(rows), own)
         for picked in _long(own, reading, rows):
             ids = _trimmed(own[picked])
             found[picked] += _rest(reading.rest(picked[0], ids), ids)
         out[rows] = _mean(found, own).double().cpu().numpy()
+        mass[rows] = _mass(found, own).double().cpu().numpy()
     return Scores(out, mass)
 
 
@@ -163,6 +163,10 @@ def _mean(found: Tensor, own: Tensor) -> Tensor:
     count = there.sum(-1)
     mean = found.masked_fill(~there, 0).sum(-1) / count.clamp_min(1)
     return mean.masked_fill(count == 0, -torch.inf)
+
+
+def _mass(found: Tensor, own: Tensor) -> Tensor:
+    return found.exp().masked_fill(own[..., 0] < 0, 0).sum((1, 2))
 
 
 def _wide(logits: Tensor) -> Tensor:

@@ -116,8 +116,8 @@ class InContext(Model):
         return Saved("in-context", config | {"pvp": self.pvp and self.pvp.name, "rows": rows}, tensors)
 
     def _shown(self, page: Page, examples: Sequence[Example], room: Sequence[int]) -> list[Kept]:
-        alone = page.encoder.cloze(page.pattern(), examples, room, page.max_length)
-        lengths = [page.limit if cut else len(ids) for ids, cut in zip(alone.ids, alone.cut, strict=True)]
+        alone = page.read(examples, room=room)
+        lengths = [page.limit if cut else length for length, cut in zip(alone.lengths, alone.cut, strict=True)]
         if not self.similar:
             place = {row: at for at, row in enumerate(paged(len(self.rows), self.key))}
             kept = page.fitting([tuple(range(len(self.rows)))] * len(examples), lengths, room)
@@ -164,9 +164,7 @@ def _fewer(shown: Sequence[Kept], asked: int) -> list[str]:
 def _laid(page: Page, examples: Sequence[Example], room: Sequence[int], shown: Sequence[Kept]) -> Encoded:
     parts: dict[int, Encoded] = {}
     for one, rows in _alike(shown).items():
-        encoded = page.encoder.cloze(
-            page.pattern(one), [examples[row] for row in rows], [room[row] for row in rows], page.max_length
-        )
+        encoded = page.read([examples[row] for row in rows], one, [room[row] for row in rows])
         parts.update((row, encoded.take([at])) for at, row in enumerate(rows))
     return _joined([parts[row] for row in range(len(examples))])
 

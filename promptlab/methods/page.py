@@ -10,10 +10,10 @@ text is cut, and one demonstration always stays.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from promptlab.backbone.chat import between
-from promptlab.backbone.encode import Encoder, sound
+from promptlab.backbone.chat import as_template, between
+from promptlab.backbone.encode import Encoded, Encoder, sound
 from promptlab.backbone.layout import until_mask
 from promptlab.errors import BackboneError, DataError
 from promptlab.language.example import Example
@@ -57,7 +57,18 @@ class Page:
         """The pattern after the rows of those numbers, in their order."""
         own = self.pvp.pattern
         parts = self._conversation(shown) if self.chat else self._text(shown)
-        return Pattern(own.name, own.source, tuple(parts), own.when)
+        return Pattern(own.name, own.source, tuple(_spaced(parts)), own.when)
+
+    def read(self, examples: Sequence[Example], shown: Kept = (), room: int | Sequence[int] = 1) -> Encoded:
+        """Rows after the same demonstrations.
+
+        Args:
+            examples: what is asked about.
+            shown: numbers of the demonstrations.
+            room: tokens of the longest label word, or of each row's longest.
+        """
+        encoded = self.encoder.cloze(self.pattern(shown), examples, room, self.max_length)
+        return as_template(self.encoder.backbone, encoded) if self.chat else encoded
 
     def fitting(self, wanted: Sequence[Kept], alone: Sequence[int], room: Sequence[int]) -> list[Kept]:
         """Which demonstrations each row is shown.
@@ -109,7 +120,7 @@ class Page:
     def _measured(self, shown: Kept) -> int:
         blank = Example(dict.fromkeys(self.task.inputs, ""))
         try:
-            return len(self.encoder.cloze(self.pattern(shown), [blank]).ids[0])
+            return self.read([blank], shown).lengths[0]
         except DataError:  # longer than anything the backbone reads
             return self.encoder.backbone.max_length + 1
 
@@ -152,6 +163,17 @@ def _filled(part: Part, example: Example, word: Callable[[], str]) -> list[Part]
             return [Text(" " * space + (words or ""))]
         case _:
             return [part]
+
+
+def _spaced(parts: Sequence[Part]) -> list[Part]:
+    """The same parts, where a slot takes a space before it as its own, as it does in a pattern."""
+    found: list[Part] = []
+    for part in parts:
+        before = found[-1] if found else None
+        if isinstance(part, Field | Mask) and isinstance(before, Text) and before.text.endswith(" "):
+            found[-1], part = Text(before.text[:-1]), replace(part, space=True)
+        found.append(part)
+    return found
 
 
 def _ended(parts: Sequence[Part]) -> list[Part]:
