@@ -136,7 +136,10 @@ def score(backbone: Backbone, encoded: Encoded, ids: np.ndarray) -> Scores:
     words = torch.as_tensor(ids, device=backbone.device)
     labels, mass = np.zeros((len(encoded), ids.shape[-3])), np.zeros(len(encoded))
     for rows in batches(backbone, encoded, slots=max(1, ids.shape[-1])):
-        logits, own = slot_logits(backbone, pad(encoded, rows, backbone)), words[rows] if words.dim() > 3 else words[None]
+        logits, own = (
+            slot_logits(backbone, pad(encoded, rows, backbone)),
+            words[rows] if words.dim() > 3 else words[None],
+        )
         labels[rows] = label_scores(logits, own).double().cpu().numpy()
         mass[rows] = label_mass(logits, own).double().cpu().numpy()
     return Scores(labels, mass)
