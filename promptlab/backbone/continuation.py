@@ -65,7 +65,7 @@ def shared(rows: Sequence[Sequence[int]]) -> int:
     """How many ids all rows begin with alike; each keeps at least its last."""
     if len(rows) < 2:
         return 0
-    low, high = min(rows), max(rows)  # whatever these two share, all between them do
+    low, high = min(rows, key=list), max(rows, key=list)  # whatever these two share, all between them do
     alike = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(low, high, strict=False)))
     return max(0, min(alike, *(len(row) - 1 for row in rows)))
 
@@ -95,9 +95,7 @@ class _Cached:
         ids, there = words[:, :-1].clamp_min(0), (words[:, :-1] >= 0).long()
         attention = torch.cat([self.attention[rows], there], 1)
         positions = self.lengths[rows][:, None] + torch.arange(ids.shape[1], device=ids.device)
-        return self.beginning.read(
-            self.beginning.picked(self.cache, rows), ids, attention, positions * there
-        )
+        return self.beginning.read(self.beginning.picked(self.cache, rows), ids, attention, positions * there)
 
 
 class _Whole:

@@ -1,6 +1,6 @@
 """``ls``, ``show``, ``check``: what there is, what the model reads, what is wrong with a pattern file."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -58,7 +58,8 @@ def _entries(kind: str) -> Iterator[dict[str, Any]]:
     if kind == "backbones":
         yield from ({"kind": "backbone", "name": name, "about": about} for name, about in BACKBONES)
         return
-    for entry in {"methods": METHODS, "tunings": TUNINGS, "calibrations": CALIBRATIONS}[kind]:
+    listed: dict[str, Iterable[Entry]] = {"methods": METHODS, "tunings": TUNINGS, "calibrations": CALIBRATIONS}
+    for entry in listed[kind]:
         yield _registered(kind.removesuffix("s"), entry)
 
 

@@ -27,7 +27,7 @@ from promptlab.methods.demonstrations import paged
 from promptlab.methods.method import Saved
 from promptlab.methods.nearest import nearest, vectors
 from promptlab.methods.page import Kept, Page
-from promptlab.methods.predict import Ensemble, Model
+from promptlab.methods.predict import Ensemble, Model, own_choices
 
 _TOGETHER = 4  # rows that must share their demonstrations before those are read apart
 
@@ -59,7 +59,6 @@ class InContext(Model):
         key: what decides their order on the page.
         chat: in the backbone's chat template.
         max_length: tokens a row may have with all that stands before it.
-        decoding: how a masked backbone reads words of several tokens.
     """
 
     instruction: str = ""
@@ -70,7 +69,6 @@ class InContext(Model):
     key: str = ""
     chat: bool = False
     max_length: int | None = None
-    decoding: str = "confident"
 
     def scores(self, examples: Sequence[Example]) -> np.ndarray:
         """Log-scores of what each row can be answered with, ``(examples, labels)``."""
@@ -88,10 +86,10 @@ class InContext(Model):
         """
         pvp = self.pvp or self.task.pvps[0]
         page = Page(self.task, self.encoder, pvp, self.rows, self.instruction, self.chat, self.max_length)
-        choices = None if self.task.fixed else [self.task.choices(example) for example in examples]
-        words = row_words(self.backbone, PVP(page.pattern(), pvp.verbalizer), examples, choices)
+        asked = PVP(page.pattern(), pvp.verbalizer)
+        words = row_words(self.backbone, asked, examples, own_choices(self.task, examples))
         room = words.room(len(examples))
-        shown = self._shown(page, examples, room) if self.rows else [()] * len(examples)
+        shown: list[Kept] = self._shown(page, examples, room) if self.rows else [()] * len(examples)
         return Read(_laid(page, examples, room, shown), words, shown)
 
     def score(self, read: Read) -> Scores:
@@ -141,15 +139,22 @@ class InContext(Model):
 
 @dataclass
 class Contexts(Ensemble):
-    """Several orders, subsets or patterns together; says what they were shown."""
+    """Several orders, subsets or patterns together; says what they were shown.
+
+    Args:
+        told: notes on the rows that were last asked about.
+    """
+
+    told: Sequence[str] = ()
 
     def scores(self, examples: Sequence[Example]) -> np.ndarray:
         """Mean of the members' scores, ``(examples, labels)``."""
         found = super().scores(examples)
         counts = [member.facts["demonstrations"] for member in self.members if "demonstrations" in member.facts]
         self.facts |= {"demonstrations": float(np.mean(counts))} if counts else {}
-        told = [note for member in self.members for note in member.facts.get("notes", ())]
-        self.facts["notes"] = list(dict.fromkeys([*self.facts.get("notes", ()), *told]))
+        lasting = [note for note in self.facts.get("notes", ()) if note not in self.told]
+        self.told = [note for member in self.members for note in member.facts.get("notes", ())]
+        self.facts["notes"] = list(dict.fromkeys([*lasting, *self.told]))
         return found
 
 

@@ -57,12 +57,10 @@ class ZeroShot:
             pvps, notes = usable(job.task, backbone, self.patterns)
             first = instruction_for(job.task, backbone, self.instruction)
             plain = [
-                InContext(
-                    job.task, backbone, encoder, pvp, instruction=first, chat=self.chat, max_length=self.max_length,
-                    decoding=self.decoding,
-                )  # fmt: skip
+                InContext(job.task, backbone, encoder, pvp, decoding=self.decoding, instruction=first, chat=self.chat,
+                          max_length=self.max_length)
                 for pvp in pvps
-            ]
+            ]  # fmt: skip
             members, told = calibrated(self.calibration, plain, job, self.transductive, self.pool)
             facts = {"notes": [*notes, *told], "calibration": self.calibration}
             yield job, Contexts(members, np.ones(len(members)), facts)

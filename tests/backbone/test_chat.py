@@ -43,7 +43,9 @@ def test_a_row_begins_as_the_template_says_and_not_as_others_do(talking):
 
 
 def test_a_system_message_of_the_template_stays(talking):
-    before, _ = between(talking(template="Be brief.\n{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"), 0)
+    before, _ = between(
+        talking(template="Be brief.\n{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"), 0
+    )
     assert before == (Text("Be brief.\nuser: "),)
 
 

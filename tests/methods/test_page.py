@@ -47,6 +47,7 @@ def test_on_causal_backbones_ids_are_those_of_the_whole_text(tiny, family):
 @pytest.mark.parametrize("family", ["gpt2", "llama"])
 def test_whatever_the_pattern_no_token_is_cut_where_a_row_begins(tiny, family, pattern):
     made = page(tiny(family), asked=task(pattern))
+
     def filled(example, word):
         return pattern.replace("{text}", example.fields["text"]).replace("{mask}", word)
 
