@@ -175,6 +175,12 @@ METHODS = Registry(
         ("tfidf", "baselines:Tfidf", "logistic regression on TF-IDF of words and pairs of words"),
         ("probe", "probe:Probe", "logistic regression on the frozen backbone's pooled features"),
         ("zero-shot", "zero_shot:ZeroShot", "asks the pattern, learns nothing", "2005.14165, 2001.07676"),
+        (
+            "in-context",
+            "in_context:InContextLearning",
+            "shows labelled rows before each row, learns nothing",
+            "2005.14165, 2012.15723",
+        ),
         ("prompt", "prompt:Prompt", "trains one model through its pattern", "2001.07676, 2012.15723"),
         ("finetune", "finetune:Finetune", "trains a classification head on the bare text", "1810.04805"),
         ("pet", "pet:Pet", "many patterns teach one classifier through unlabelled text", "2001.07676, 2009.07118"),
@@ -193,6 +199,14 @@ TUNINGS = Registry(
     ),
 )
 
+
+CALIBRATIONS = (
+    Entry("none", "", "label scores as they come"),
+    Entry("contextual", "", "minus what empty texts get, for some words win whatever the text is", "2102.09690"),
+    Entry("pmi", "", "minus the score of the word without the text, for frequent words score high", "2104.08315"),
+    Entry("batch", "", "minus the mean over unlabelled rows, for a prompt leans to a label", "2309.17249"),
+)
+"""What may be taken away from label scores (``calibration=``), why, and the paper."""
 
 BACKBONES = (
     ("mini", "masked, 22.7 M weights, comes with promptlab (over all-MiniLM-L6-v2)"),

@@ -22,10 +22,14 @@ from transformers import (
     LlamaConfig,
     LlamaForCausalLM,
     LlamaTokenizer,
+    MistralConfig,
+    MistralForCausalLM,
     ModernBertConfig,
     ModernBertForMaskedLM,
     PreTrainedModel,
     PreTrainedTokenizerFast,
+    Qwen3Config,
+    Qwen3ForCausalLM,
     RobertaConfig,
     RobertaForMaskedLM,
     RobertaTokenizer,
@@ -155,6 +159,10 @@ def _model(family: str, vocab: int, pad: int | None) -> PreTrainedModel:
         )
     if family == "llama":
         return LlamaForCausalLM(LlamaConfig(**common, num_key_value_heads=2))
+    if family == "qwen3":
+        return Qwen3ForCausalLM(Qwen3Config(**common, num_key_value_heads=2, head_dim=16))
+    if family == "mistral":  # each token sees seven before it
+        return MistralForCausalLM(MistralConfig(**common, num_key_value_heads=2, sliding_window=8))
     if family == "gpt2":
         sizes = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_inner": 48, "n_positions": 128, "initializer_range": 0.1}
         return GPT2LMHeadModel(GPT2Config(vocab_size=vocab, bos_token_id=0, eos_token_id=0, **sizes))

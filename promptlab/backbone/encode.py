@@ -197,7 +197,7 @@ def _shown(part: Laid, examples: Sequence[Example]) -> list[str]:
     texts = []
     for row, example in enumerate(examples, 1):
         try:
-            texts.append(" " * part.space + _sound(apply(part.filters, example.text(part.name))))
+            texts.append(" " * part.space + sound(apply(part.filters, example.text(part.name))))
         except DataError as error:
             raise DataError(f"row {row}: {error}") from None
     return texts
@@ -212,7 +212,8 @@ def _neighbours(shown: list[list[str]], edge: slice, rows: int) -> list[list[str
     return found
 
 
-def _sound(text: str) -> str:
+def sound(text: str) -> str:
+    """The text without half characters."""
     try:
         text.encode()
     except UnicodeEncodeError:  # half a surrogate pair, as cut JSON has them: no tokenizer takes it

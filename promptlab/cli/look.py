@@ -1,6 +1,6 @@
 """``ls``, ``show``, ``check``: what there is, what the model reads, what is wrong with a pattern file."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,10 +13,10 @@ from promptlab.language.example import Example
 from promptlab.language.library import load_task, task_names
 from promptlab.language.pattern import BLANK
 from promptlab.language.task import Task
-from promptlab.registry import BACKBONES, METHODS, TUNINGS, Entry
+from promptlab.registry import BACKBONES, CALIBRATIONS, METHODS, TUNINGS, Entry
 
 Line = list[tuple[str, str]]  # text and style
-KINDS = ("tasks", "methods", "tunings", "backbones")
+KINDS = ("tasks", "methods", "tunings", "calibrations", "backbones")
 
 LS = options.examples("promptlab ls", "promptlab ls methods --json")
 SHOW = options.examples(
@@ -30,11 +30,11 @@ CHECK = options.examples(
 
 def ls(
     kind: Annotated[
-        str | None, typer.Argument(metavar="tasks|methods|tunings|backbones", help="All by default.")
+        str | None, typer.Argument(metavar="tasks|methods|tunings|calibrations|backbones", help="All by default.")
     ] = None,
     json: options.Json = False,
 ) -> None:
-    """List tasks, methods, tunings and backbones."""
+    """List tasks, methods, tunings, calibrations and backbones."""
     if kind is not None and kind not in KINDS:
         raise SettingError(f"no list '{kind}'.{did_you_mean(kind, KINDS)} Known: {', '.join(KINDS)}.")
     listed = {each: list(_entries(each)) for each in KINDS if kind in (None, each)}
@@ -58,7 +58,8 @@ def _entries(kind: str) -> Iterator[dict[str, Any]]:
     if kind == "backbones":
         yield from ({"kind": "backbone", "name": name, "about": about} for name, about in BACKBONES)
         return
-    for entry in METHODS if kind == "methods" else TUNINGS:
+    listed: dict[str, Iterable[Entry]] = {"methods": METHODS, "tunings": TUNINGS, "calibrations": CALIBRATIONS}
+    for entry in listed[kind]:
         yield _registered(kind.removesuffix("s"), entry)
 
 

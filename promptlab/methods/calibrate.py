@@ -2,14 +2,16 @@
 
     none         nothing
     contextual   log of the mean probability on the texts "", "N/A", "[MASK]"           (Zhao et al. 2021, 2102.09690)
-    contextual   log of the mean probability on the texts "", "N/A", "[MASK]"          (Zhao et al. 2021, 2102.09690)
-    batch        the mean label log-score over unlabelled rows                          (Zhou et al. 2024, 2309.17249)
+    pmi          the label log-scores of the pattern with empty fields              (Holtzman et al. 2021, 2104.08315)
+    batch        the mean label log-probability over unlabelled rows                   (Zhou et al. 2024, 2309.17249)
 
 Each is one number a label, so it is learnt once and subtracted from every row. ``batch`` over the rows that are asked
 about is transductive: only on request, and the results say so.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 
@@ -17,9 +19,33 @@ from promptlab.errors import DataError, SettingError, did_you_mean
 from promptlab.language.example import Example
 from promptlab.methods.method import Job, probabilities
 from promptlab.methods.predict import Model
+from promptlab.registry import CALIBRATIONS
 
-KINDS = ("none", "contextual", "pmi", "batch")
+KINDS = tuple(entry.name for entry in CALIBRATIONS)
 CONTENT_FREE = ("", "N/A", "[MASK]")
+M = TypeVar("M", bound=Model)
+
+
+def calibrated(
+    kind: str, models: Sequence[M], job: Job, transductive: bool = False, pool: int = 500
+) -> tuple[list[M], list[str]]:
+    """The same models with what each says whatever the text is taken away, and the notes a row should carry.
+
+    Args:
+        kind: one of ``KINDS``.
+        models: uncalibrated, of one job.
+        job: whose rows.
+        transductive: let ``batch`` average over the rows that are asked about.
+        pool: unlabelled rows that ``batch`` averages over.
+
+    Raises:
+        SettingError: unknown kind, or a task whose rows have words of their own.
+        DataError: ``batch`` without rows.
+    """
+    rows = list(job.queries if transductive else job.unlabelled[:pool])
+    done = [replace(model, bias=bias(kind, model, job, rows)) for model in models]
+    used = kind == "batch" and transductive
+    return done, ["transductive: calibrated on the rows it was asked about"] if used else []
 
 
 def bias(kind: str, model: Model, job: Job, rows: Sequence[Example]) -> np.ndarray | None:
@@ -32,24 +58,28 @@ def bias(kind: str, model: Model, job: Job, rows: Sequence[Example]) -> np.ndarr
         rows: what ``batch`` averages over.
 
     Raises:
-        SettingError: unknown kind.
+        SettingError: unknown kind, or a task whose rows have words of their own.
         DataError: ``batch`` without rows.
     """
     if kind == "none":
         return None
+    if kind not in KINDS:
+        raise SettingError(f"calibration={kind}: no such kind.{did_you_mean(kind, KINDS)} Write {', '.join(KINDS)}.")
+    if job.task.per_example:
+        raise SettingError(
+            f"calibration={kind} finds one number a label, and each row of {job.task.name} has label words of its own. "
+            "Write calibration=none."
+        )
     if kind == "contextual":
         found = probabilities(model.scores([_filled(job, text) for text in CONTENT_FREE])).mean(0)
         return np.log(np.maximum(found, 1e-12))
     if kind == "pmi":
         return model.scores([_filled(job, "")])[0]
-    if kind != "batch":
-        raise SettingError(f"calibration={kind}: no such kind.{did_you_mean(kind, KINDS)} Write {', '.join(KINDS)}.")
     if not rows:
         raise DataError(
             "calibration=batch needs unlabelled rows, and there are none. Give --unlabeled FILE, or transductive=true."
         )
-    scores = model.scores(rows)
-    return np.asarray((scores - np.log(np.exp(scores).sum(1, keepdims=True))).mean(0))
+    return np.asarray(np.log(np.maximum(probabilities(model.scores(rows)), 1e-300)).mean(0))
 
 
 def _filled(job: Job, text: str) -> Example:

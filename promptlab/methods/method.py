@@ -91,6 +91,7 @@ _RESTORE = {
     "tfidf": "promptlab.methods.baselines:restore_tfidf",
     "probe": "promptlab.methods.probe:restore_probe",
     "model": "promptlab.methods.predict:restore_model",
+    "in-context": "promptlab.methods.context:restore_in_context",
     "ensemble": "promptlab.methods.predict:restore_ensemble",
 }
 

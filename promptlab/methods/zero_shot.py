@@ -1,6 +1,6 @@
 """Zero-shot: ask the pattern, learn nothing (Brown et al. 2020, arXiv:2005.14165; PET's untrained PVPs).
 
-    fill the pattern with the text
+    the task's instruction (causal backbones), then the pattern filled with the text
     score of a label = log-probability of its word at the mask (masked) or next (causal)
     take away what the pattern says whatever the text is (calibration)
     answer the label with the highest score; several patterns: the mean of their scores
@@ -9,17 +9,18 @@ With ``calibration`` the answer no longer leans to the label whose word is frequ
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
 from promptlab.backbone.backbone import Backbone
 from promptlab.backbone.encode import Encoder
-from promptlab.methods.calibrate import bias
+from promptlab.methods.calibrate import calibrated
+from promptlab.methods.context import Contexts, InContext
+from promptlab.methods.in_context import instruction_for
 from promptlab.methods.method import Job, Predictor
 from promptlab.methods.patterns import usable
-from promptlab.methods.predict import Ensemble, Model
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,10 @@ class ZeroShot:
         calibration: ``none``, ``contextual``, ``pmi`` or ``batch``.
         transductive: let ``batch`` average over the rows that are asked about.
         pool: unlabelled rows that ``batch`` averages over.
+        instruction: ``about``: the task's own on causal backbones, none on masked ones; ``none``; or a text.
+        chat: wrap instruction and row in the backbone's chat template.
+        max_length: tokens a row may have; None takes what the backbone reads.
+        decoding: how a masked backbone reads words of several tokens.
     """
 
     needs_labels: ClassVar[bool] = False
@@ -40,17 +45,22 @@ class ZeroShot:
     calibration: str = "none"
     transductive: bool = False
     pool: int = 500
+    instruction: str = "about"
+    chat: bool = False
+    max_length: int | None = None
+    decoding: str = "confident"
 
     def fit(self, backbone: Backbone, tuning: None, jobs: Iterable[Job]) -> Iterator[tuple[Job, Predictor]]:
         """One predictor a job; nothing is learnt but the calibration."""
         encoder = Encoder(backbone)
         for job in jobs:
             pvps, notes = usable(job.task, backbone, self.patterns)
-            rows = list(job.queries if self.transductive else job.unlabelled[: self.pool])
-            members = []
-            for pvp in pvps:
-                model = Model(job.task, backbone, encoder, pvp)
-                members.append(replace(model, bias=bias(self.calibration, model, job, rows)))
-            if self.calibration == "batch" and self.transductive:
-                notes = [*notes, "transductive: calibrated on the rows it was asked about"]
-            yield job, Ensemble(members, np.ones(len(members)), {"notes": notes, "calibration": self.calibration})
+            first = instruction_for(job.task, backbone, self.instruction)
+            plain = [
+                InContext(job.task, backbone, encoder, pvp, decoding=self.decoding, instruction=first, chat=self.chat,
+                          max_length=self.max_length)
+                for pvp in pvps
+            ]  # fmt: skip
+            members, told = calibrated(self.calibration, plain, job, self.transductive, self.pool)
+            facts = {"notes": [*notes, *told], "calibration": self.calibration}
+            yield job, Contexts(members, np.ones(len(members)), facts)

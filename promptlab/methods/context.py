@@ -1,0 +1,214 @@
+"""The predictor that reads an instruction and demonstrations before every row, and learns nothing.
+
+    for each row     its demonstrations: drawn once (order=seed), or those nearest to it (order=similar)
+                     as many as fit (page.py), none cut
+    causal           rows with the same demonstrations together: what they share is read once     (continuation.py)
+    masked           every row read whole, since attention there runs both ways
+    answer           log-score of each label's words
+
+``facts`` say how many demonstrations the rows had, and a note where that is fewer than asked.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from promptlab.backbone.backbone import Backbone
+from promptlab.backbone.continuation import continued
+from promptlab.backbone.decode import answer
+from promptlab.backbone.encode import Encoded, Encoder
+from promptlab.backbone.score import Scores
+from promptlab.backbone.words import RowWords, row_words
+from promptlab.language.example import Example
+from promptlab.language.task import PVP, Task
+from promptlab.methods.demonstrations import paged
+from promptlab.methods.method import Saved
+from promptlab.methods.nearest import nearest, vectors
+from promptlab.methods.page import Kept, Page
+from promptlab.methods.predict import Ensemble, Model, own_choices
+
+_TOGETHER = 4  # rows that must share their demonstrations before those are read apart
+
+
+class Read(NamedTuple):
+    """Rows as they were read.
+
+    Args:
+        encoded: ids of each row with all that stands before it.
+        words: what each row can be answered with.
+        shown: numbers of the demonstrations before each row, in their order.
+    """
+
+    encoded: Encoded
+    words: RowWords
+    shown: list[Kept]
+
+
+@dataclass
+class InContext(Model):
+    """The backbone after an instruction and demonstrations.
+
+    Args:
+        instruction: stands first; empty for none.
+        rows: the demonstrations, the most wanted first; under ``similar`` all labelled rows.
+        similar: shows each row those that are nearest to it, ``demonstrations`` of them.
+        demonstrations: how many are asked for, as written; read under ``similar`` only.
+        asked: how many that is.
+        key: what decides their order on the page.
+        chat: in the backbone's chat template.
+        max_length: tokens a row may have with all that stands before it.
+    """
+
+    instruction: str = ""
+    rows: Sequence[Example] = ()
+    similar: bool = False
+    demonstrations: int | str = 0
+    asked: int = 0
+    key: str = ""
+    chat: bool = False
+    max_length: int | None = None
+
+    def scores(self, examples: Sequence[Example]) -> np.ndarray:
+        """Log-scores of what each row can be answered with, ``(examples, labels)``."""
+        read = self.read(examples)
+        found = self.score(read)
+        self._tell(read, found)
+        return found.labels if self.bias is None else found.labels - self.bias
+
+    def read(self, examples: Sequence[Example]) -> Read:
+        """Lays out rows, each after its demonstrations.
+
+        Raises:
+            DataError: a row lacks a field or does not fit, or no demonstration does.
+            BackboneError: the pattern or the chat template cannot be used.
+        """
+        pvp = self.pvp or self.task.pvps[0]
+        page = Page(self.task, self.encoder, pvp, self.rows, self.instruction, self.chat, self.max_length)
+        asked = PVP(page.pattern(), pvp.verbalizer)
+        words = row_words(self.backbone, asked, examples, own_choices(self.task, examples))
+        room = words.room(len(examples))
+        shown: list[Kept] = self._shown(page, examples, room) if self.rows else [()] * len(examples)
+        return Read(_laid(page, examples, room, shown), words, shown)
+
+    def score(self, read: Read) -> Scores:
+        """Scores of rows as they were read."""
+        if self.backbone.kind == "masked":
+            return answer(self.backbone, read.encoded, read.words.ids, self.decoding)
+        found = None
+        for rows in _groups(read.shown):
+            own = read.words.ids if read.words.fixed else read.words.ids[rows]
+            part = continued(self.backbone, read.encoded.take(rows), own)
+            if found is None:
+                found = Scores(np.zeros((len(read.shown), part.labels.shape[1])), np.zeros(len(read.shown)))
+            found.labels[rows], found.mass[rows] = part.labels, part.mass
+        return found or Scores(np.zeros((0, len(self.task.labels))), np.zeros(0))
+
+    def saved(self) -> Saved:
+        """Its settings, and the rows it shows."""
+        plain = ("instruction", "similar", "demonstrations", "asked", "key", "chat", "max_length", "decoding")
+        config = {name: getattr(self, name) for name in plain}
+        rows = [asdict(row) | {"fields": dict(row.fields)} for row in self.rows]
+        tensors = {} if self.bias is None else {"bias": self.bias}
+        return Saved("in-context", config | {"pvp": self.pvp and self.pvp.name, "rows": rows}, tensors)
+
+    def _shown(self, page: Page, examples: Sequence[Example], room: Sequence[int]) -> list[Kept]:
+        alone = page.read(examples, room=room)
+        lengths = [page.limit if cut else length for length, cut in zip(alone.lengths, alone.cut, strict=True)]
+        if not self.similar:
+            place = {row: at for at, row in enumerate(paged(len(self.rows), self.key))}
+            kept = page.fitting([tuple(range(len(self.rows)))] * len(examples), lengths, room)
+            return [tuple(sorted(one, key=place.__getitem__)) for one in kept]
+        return [one[::-1] for one in page.fitting(self._nearest(examples), lengths, room)]
+
+    def _nearest(self, examples: Sequence[Example]) -> list[Kept]:
+        known, asked = (vectors(self.encoder, rows, tuple(self.task.inputs)) for rows in (self.rows, examples))
+        classes = self.task.labels if self.task.fixed else ()
+        return list(map(tuple, nearest(asked, known, self.rows, self.demonstrations, classes)))
+
+    def _tell(self, read: Read, found: Scores) -> None:
+        if not read.shown:
+            return
+        self.facts["cut"] = float(np.mean(read.encoded.cut))
+        self.facts["mass"] = float(found.mass.mean())
+        if self.asked:
+            self.facts["demonstrations"] = float(np.mean([len(one) for one in read.shown]))
+            self.facts["notes"] = _fewer(read.shown, self.asked)
+
+
+@dataclass
+class Contexts(Ensemble):
+    """Several orders, subsets or patterns together; says what they were shown.
+
+    Args:
+        told: notes on the rows that were last asked about.
+    """
+
+    told: Sequence[str] = ()
+
+    def scores(self, examples: Sequence[Example]) -> np.ndarray:
+        """Mean of the members' scores, ``(examples, labels)``."""
+        found = super().scores(examples)
+        counts = [member.facts["demonstrations"] for member in self.members if "demonstrations" in member.facts]
+        self.facts |= {"demonstrations": float(np.mean(counts))} if counts else {}
+        lasting = [note for note in self.facts.get("notes", ()) if note not in self.told]
+        self.told = [note for member in self.members for note in member.facts.get("notes", ())]
+        self.facts["notes"] = list(dict.fromkeys([*lasting, *self.told]))
+        return found
+
+
+def _fewer(shown: Sequence[Kept], asked: int) -> list[str]:
+    counts = [len(one) for one in shown]
+    less = sum(count < asked for count in counts)
+    if not less:
+        return []
+    return [f"{less} of {len(counts)} rows had fewer than {asked} demonstrations, {min(counts)} at least"]
+
+
+def _laid(page: Page, examples: Sequence[Example], room: Sequence[int], shown: Sequence[Kept]) -> Encoded:
+    parts: dict[int, Encoded] = {}
+    for one, rows in _alike(shown).items():
+        encoded = page.read([examples[row] for row in rows], one, [room[row] for row in rows])
+        parts.update((row, encoded.take([at])) for at, row in enumerate(rows))
+    return _joined([parts[row] for row in range(len(examples))])
+
+
+def _joined(rows: Sequence[Encoded]) -> Encoded:
+    segments = [row.segments[0] for row in rows if row.segments is not None]
+    return Encoded(
+        [row.ids[0] for row in rows],
+        segments if rows and len(segments) == len(rows) else None,
+        [row.slots[0] for row in rows],
+        [row.cut[0] for row in rows],
+    )
+
+
+def _alike(shown: Sequence[Kept]) -> dict[Kept, list[int]]:
+    found: dict[Kept, list[int]] = {}
+    for row, one in enumerate(shown):
+        found.setdefault(one, []).append(row)
+    return found
+
+
+def _groups(shown: Sequence[Kept]) -> list[list[int]]:
+    """Rows that share their demonstrations; what few rows share is not worth reading apart."""
+    alike = list(_alike(shown).values())
+    few = sorted(row for rows in alike if len(rows) < _TOGETHER for row in rows)
+    return [*(rows for rows in alike if len(rows) >= _TOGETHER), *([few] if few else [])]
+
+
+def restore_in_context(
+    task: Task, backbone: Backbone, config: dict[str, Any], tensors: dict[str, np.ndarray]
+) -> InContext:
+    """The predictor that was saved."""
+    given = dict(config)
+    rows = [Example(**{**row, "fields": _fields(row["fields"]), "answers": tuple(row["answers"])})
+            for row in given.pop("rows")]  # fmt: skip
+    return InContext(
+        task, backbone, Encoder(backbone), task.pvp(given.pop("pvp")), bias=tensors.get("bias"), rows=rows, **given
+    )
+
+
+def _fields(fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: value if isinstance(value, str) else tuple(value) for name, value in fields.items()}
