@@ -90,14 +90,18 @@ class Trainer:
         """One a member, ``(members,)``; all equal where no pattern is ever right before training."""
         each = [1.0 for _ in pvps]
         if self.settings.weights == "accuracy" and job.labelled:
-            plain = [Model(job.task, self.backbone, self.encoder, pvp) for pvp in pvps]
+            plain = [self.untrained(job, pvp) for pvp in pvps]
             each = [accuracy(model.scores(job.labelled), gold(job)) for model in plain]
         return np.repeat(each if any(each) else [1.0 for _ in pvps], self.settings.repetitions)
 
+    def untrained(self, job: Job, pvp: PVP | None) -> Model:
+        """A pattern before training as a predictor."""
+        return Model(job.task, self.backbone, self.encoder, pvp, decoding=self.settings.decoding)
+
     def model(self, job: Job, done: Trained) -> Model:
         """A trained member as a predictor, valid until the next is trained."""
-        return Model(job.task, self.backbone, self.encoder, done.member.pvp, self.tuning, done.state,
-                     facts=dict(done.facts))  # fmt: skip
+        plain = self.untrained(job, done.member.pvp)
+        return replace(plain, tuning=self.tuning, state=done.state, facts=dict(done.facts))
 
     def scores(self, job: Job, model: Model, rows: Sequence[Example]) -> np.ndarray:
         """Calibrated scores of rows, ``(rows, labels)``; ``batch`` averages over these very rows."""

@@ -27,7 +27,7 @@ from promptlab.methods.generations import SUREST, draw_rows, generations_after, 
 from promptlab.methods.method import Job, Predictor, probabilities
 from promptlab.methods.patterns import usable
 from promptlab.methods.pet import Pet
-from promptlab.methods.predict import Model, merge
+from promptlab.methods.predict import merge
 from promptlab.methods.teach import answers, question
 from promptlab.training.loop import Trained
 from promptlab.tuning.tuning import Tuning
@@ -54,7 +54,7 @@ class Ipet(Pet):
         """Every setting that was left out, from the preset.
 
         Raises:
-            SettingError: unknown preset, weights or calibration, or numbers that cannot be.
+            SettingError: unknown preset, weights, calibration or decoding, or numbers that cannot be.
         """
         found = presets.settle(self, "ipet", presets.IPET)
         if found.generations is not None and found.generations < 0:
@@ -164,7 +164,7 @@ class _Run:
         """Every voter's scores of the pool, and its weight; once a generation."""
         job, trainer = line.job, self.trainer
         if trained is None:
-            plain = [Model(job.task, trainer.backbone, trainer.encoder, pvp) for pvp in self.pvps]
+            plain = [trainer.untrained(job, pvp) for pvp in self.pvps]
             return [trainer.scores(job, model, pool) for model in plain], np.ones(len(plain))
         scores = []
         for _, done in zip(line.weights, trained, strict=False):
@@ -182,7 +182,10 @@ class _Run:
         kinds = sure if job.task.fixed else sure.max(1, keepdims=True)
         at, labels = draw_rows(kinds, due, random, SUREST if untrained else None)
         said = labels if job.task.fixed else merged[at].argmax(1).tolist()
-        rows = [replace(pool[one], label=job.task.choices(pool[one])[x]) for one, x in zip(at, said, strict=True)]
+        rows = [
+            replace(pool[one], label=job.task.choices(pool[one])[x], answers=())
+            for one, x in zip(at, said, strict=True)
+        ]
         return rows, np.bincount(labels, minlength=len(due))
 
     def _note(self, line: _Line, generation: int, due: np.ndarray, fewest: np.ndarray, pool: int) -> None:

@@ -38,6 +38,7 @@ class Pet:
         temperature: T of the soft labels.
         pool: unlabelled rows that are labelled, drawn by the seed.
         calibration: of each member, before they are merged: ``none``, ``contextual``, ``pmi`` or ``batch``.
+        decoding: how a masked backbone reads words of several tokens: ``confident``, ``left-to-right``, ``parallel``.
         student: train a student; false lets the ensemble answer.
         student_steps: its updates.
         student_batch: its rows a step.
@@ -62,6 +63,7 @@ class Pet:
     temperature: float | None = None
     pool: int | None = None
     calibration: str = "none"
+    decoding: str = "confident"
     student: bool = True
     student_steps: int | None = None
     student_batch: int | None = None
@@ -75,7 +77,7 @@ class Pet:
         """Every setting that was left out, from the preset.
 
         Raises:
-            SettingError: unknown preset, weights or calibration, or numbers that cannot be.
+            SettingError: unknown preset, weights, calibration or decoding, or numbers that cannot be.
         """
         return presets.settle(self, "pet", presets.PET)
 

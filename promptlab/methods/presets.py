@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any, TypeVar
 
+from promptlab.backbone.decode import check_decoding
 from promptlab.errors import SettingError, did_you_mean
 from promptlab.methods.calibrate import KINDS
 
@@ -54,7 +55,7 @@ def settle(method: Method, name: str, presets: Presets) -> Method:
         presets: settings by the preset's name.
 
     Raises:
-        SettingError: unknown preset, weights or calibration, or numbers that cannot be.
+        SettingError: unknown preset, weights, calibration or decoding, or numbers that cannot be.
     """
     if method.preset not in presets:
         raise SettingError(
@@ -67,6 +68,7 @@ def settle(method: Method, name: str, presets: Presets) -> Method:
     if found.calibration not in KINDS:
         near = did_you_mean(found.calibration, KINDS)
         raise SettingError(f"{name}: calibration={found.calibration}: no such kind.{near} Write {', '.join(KINDS)}.")
+    check_decoding(found.decoding)
     if min(found.repetitions, found.student_repetitions) < 1:
         raise SettingError(f"{name}: repetitions and student_repetitions are at least 1.")
     return found

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from conftest import NEGATIVE, POSITIVE
 
 from promptlab.backbone.encode import Encoder
 from promptlab.errors import DataError, SettingError
@@ -354,13 +355,24 @@ def test_an_ensemble_that_answers_is_calibrated_too(tiny_bert, job):
         list(Pet(**QUICK, calibration="batch").fit(tiny_bert, Lora(r=2), [replace(job, unlabelled=())]))
 
 
+def many_reviews():
+    """Rows like those of ``reviews``, told apart by one word, and enough of them to draw from."""
+    rows = []
+    for label, words in (("negative", NEGATIVE), ("positive", POSITIVE)):
+        pairs = [(first, second) for first in words for second in words if first != second]
+        rows += [
+            Example({"text": "{} actors, {} story and a {} ending".format(*pair, pair[0])}, label) for pair in pairs
+        ]
+    return rows
+
+
 def test_ipet_learns_a_small_task_and_saves_to_the_bit(tiny_bert, reviews_task, reviews):
-    job = Job(reviews_task, reviews[:8], [one.unlabelled() for one in reviews[8:]], queries=reviews[24:])
-    settings = {"repetitions": 1, "steps": 60, "student_steps": 120, "student_batch": 16, "batch": 8, "head_lr": 3e-2}
+    job = Job(reviews_task, reviews[:32], [one.unlabelled() for one in many_reviews()], queries=reviews[32:])
+    settings = {"repetitions": 1, "steps": 100, "student_steps": 120, "student_batch": 16, "batch": 12, "head_lr": 3e-2}
     ((_, predictor),) = Ipet(**settings, generations=1).fit(tiny_bert, Lora(r=8, lr=2e-2), [job])
     scores = predictor.scores(job.queries)
     targets = [reviews_task.labels.index(one.label) for one in job.queries]
-    print("accuracy", accuracy(scores, targets))
+    print("accuracy", accuracy(scores, targets), predictor.facts["drawn"])
     assert accuracy(scores, targets) >= 0.75
     again = restore(reviews_task, tiny_bert, predictor.saved())
     np.testing.assert_array_equal(again.scores(job.queries), scores)
