@@ -6,7 +6,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import NEGATIVE, POSITIVE
 
 from promptlab.backbone.encode import Encoder
 from promptlab.errors import DataError, SettingError
@@ -356,9 +355,13 @@ def test_an_ensemble_that_answers_is_calibrated_too(tiny_bert, job):
 
 
 def many_reviews():
-    """Rows like those of ``reviews``, told apart by one word, and enough of them to draw from."""
+    """Rows like those of ``reviews``, told apart by their words, and enough of them to draw from."""
     rows = []
-    for label, words in (("negative", NEGATIVE), ("positive", POSITIVE)):
+    for label, listed in (
+        ("negative", "awful bad boring dull poor slow weak worst"),
+        ("positive", "brilliant fine funny good lovely moving warm best"),
+    ):
+        words = listed.split()
         pairs = [(first, second) for first in words for second in words if first != second]
         rows += [
             Example({"text": "{} actors, {} story and a {} ending".format(*pair, pair[0])}, label) for pair in pairs
