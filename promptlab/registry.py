@@ -184,6 +184,7 @@ METHODS = Registry(
         ("prompt", "prompt:Prompt", "trains one model through its pattern", "2001.07676, 2012.15723"),
         ("finetune", "finetune:Finetune", "trains a classification head on the bare text", "1810.04805"),
         ("pet", "pet:Pet", "many patterns teach one classifier through unlabelled text", "2001.07676, 2009.07118"),
+        ("ipet", "ipet:Ipet", "generations of PET's ensembles label rows for each other", "2001.07676, 2009.07118"),
     ),
 )
 

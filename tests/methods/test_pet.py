@@ -5,7 +5,8 @@ import torch
 from promptlab.backbone.encode import Encoder
 from promptlab.backbone.heads import default_pool
 from promptlab.errors import SettingError
-from promptlab.methods import pet as pet_module
+from promptlab.methods import ensemble, teach
+from promptlab.methods.ensemble import Trainer
 from promptlab.methods.members import accuracy, gold
 from promptlab.methods.method import Job, restore
 from promptlab.methods.pet import Pet
@@ -30,7 +31,7 @@ def fit(backbone, tuning, jobs, **settings):
 def test_soft_labels_and_the_students_loss_equal_plain_lines(float64, job):
     """What the student is taught: softmax of the weighted mean over T, and T^2 KL, written out with numpy."""
     backbone, seen = float64("bert"), {}
-    real = pet_module.train
+    real = ensemble.train
 
     def spy(backbone, tuning, members, recipe, encoder, label=""):
         seen[label.split()[0]] = (list(members), recipe)
@@ -39,7 +40,8 @@ def test_soft_labels_and_the_students_loss_equal_plain_lines(float64, job):
         return iter(found)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pet_module, "train", spy)
+        patch.setattr(ensemble, "train", spy)
+        patch.setattr(teach, "train", spy)
         fit(backbone, Lora(r=2), [job], weights="accuracy")
     (student,), recipe = seen["student"]
     each, weights = [], []
@@ -115,7 +117,7 @@ def test_the_pool_is_capped_by_the_runs_seed(tiny_bert, job):
     assert sizes == [5]
     settled = Pet(pool=5).settled()
     draws = [
-        pet_module._Fit(settled, tiny_bert, Lora(), None)._pool(Job(job.task, [], job.unlabelled, seed=seed))
+        Trainer(settled, tiny_bert, Lora(), None).pool(Job(job.task, [], job.unlabelled, seed=seed), 5)
         for seed in (0, 0, 1)
     ]
     assert draws[0] == draws[1] != draws[2]
