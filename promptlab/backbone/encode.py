@@ -19,7 +19,7 @@ from promptlab.backbone.specials import specials_of
 from promptlab.backbone.truncation import Column, fit
 from promptlab.errors import BackboneError, DataError
 from promptlab.language.example import Example
-from promptlab.language.grammar import Field, Mask, Part, Sep, Text, Token, apply
+from promptlab.language.grammar import Field, Mask, Part, Sep, Text, Token
 from promptlab.language.pattern import Pattern
 
 
@@ -189,7 +189,7 @@ def _shown(part: Laid, examples: Sequence[Example]) -> list[str]:
     texts = []
     for row, example in enumerate(examples, 1):
         try:
-            texts.append(" " * part.space + _sound(apply(part.filters, example.text(part.name))))
+            texts.append(" " * part.space + _sound(part.read(example)))
         except DataError as error:
             raise DataError(f"row {row}: {error}") from None
     return texts
