@@ -14,13 +14,20 @@ class Example:
 
     Args:
         fields: text by input name; a tuple of texts for a list field (the candidates of a row).
-        label: one of the task's labels; None where it is not known.
+        label: one of the task's labels, or the text of the right candidate; None where it is not known.
         group: rows of one group are drawn together.
+        answers: every right answer where there are several, ``label`` being the first; else empty.
     """
 
     fields: Mapping[str, Value]
     label: str | None = None
     group: str | None = None
+    answers: tuple[str, ...] = ()
+
+    @property
+    def right(self) -> tuple[str, ...]:
+        """Every right answer: ``answers``, or the one label; empty where it is not known."""
+        return self.answers or (() if self.label is None else (self.label,))
 
     def text(self, name: str) -> str:
         """The text of a field; the items of a list field joined by commas.
@@ -36,4 +43,4 @@ class Example:
 
     def unlabelled(self) -> "Example":
         """The same example without its label."""
-        return replace(self, label=None)
+        return replace(self, label=None, answers=())

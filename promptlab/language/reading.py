@@ -83,6 +83,9 @@ def _check_names(root: Keys, texts: Mapping[str, str | None], inputs: Mapping[st
     if candidates and candidates not in inputs:
         known = f"({', '.join(inputs)}).{did_you_mean(candidates, inputs)}"
         faults.add(root.lines["candidates"], f"candidates: '{candidates}' is no input {known}")
+    elif candidates and "labels" in root:
+        fault = "candidates and labels: the answers are each row's own, or the same for all. Leave one of them out."
+        faults.add(root.lines["candidates"], fault)
 
 
 # --- any key ---------------------------------------------------------------------------------------------------------

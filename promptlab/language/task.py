@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from promptlab.errors import DataError, Fault, PatternError, did_you_mean
+from promptlab.language.example import Example
 from promptlab.language.pattern import Pattern, pattern_faults
 from promptlab.language.verbalizer import Verbalizer, word_faults
 
@@ -97,6 +98,56 @@ class Task:
     def generates(self) -> bool:
         """Whether its patterns ask for a text and not for a label."""
         return self.pvps[0].pattern.generates
+
+    @property
+    def fixed(self) -> bool:
+        """Whether all rows have the same labels; their words may differ yet (COPA)."""
+        return self.candidates is None
+
+    @property
+    def per_example(self) -> bool:
+        """Whether rows have words of their own: candidates, or label words that name fields."""
+        return not self.fixed or any(pvp.verbalizer.per_example for pvp in self.pvps)
+
+    def choices(self, example: Example) -> tuple[str, ...]:
+        """What can be answered for a row: the labels, or the row's own candidates.
+
+        Raises:
+            DataError: the list of candidates is missing, empty, or holds an empty or a repeated one.
+        """
+        if self.candidates is None:
+            return self.labels
+        listed = example.fields.get(self.candidates)
+        if not isinstance(listed, tuple):
+            found = "no" if listed is None else "a text in"
+            raise DataError(f"{found} field '{self.candidates}'. Write a list of candidate answers there.")
+        if fault := _candidate_fault(tuple(item.strip() for item in listed)):
+            raise DataError(f"'{self.candidates}' {fault}")
+        return tuple(item.strip() for item in listed)
+
+    def gold(self, example: Example) -> int:
+        """The number of the right choice; of the first that is named, where several are right.
+
+        Raises:
+            DataError: there is no label, or it is not among the choices.
+        """
+        return self.golds(example)[0]
+
+    def golds(self, example: Example) -> tuple[int, ...]:
+        """The numbers of all right choices (``Example.right``), in the order in which the example names them.
+
+        Raises:
+            DataError: there is no label, or one is not among the choices.
+        """
+        choices = self.choices(example)
+        if not example.right:
+            raise DataError(f"no label. Write one of {', '.join(choices)}.")
+        for answer in example.right:
+            if answer.strip() not in choices:
+                what = f"the candidates ('{self.candidates}')" if self.candidates else "the labels"
+                near = did_you_mean(answer, choices)
+                raise DataError(f"'{answer}' is not among {what}: {', '.join(choices)}.{near} Write one of these.")
+        return tuple(choices.index(answer.strip()) for answer in example.right)
 
     def label_of(self, value: object) -> str:
         """The label that a value of the data stands for: a name, a key of the mapping, an id, a name in other case.
@@ -258,6 +309,15 @@ def _refuse_faulty(
     faults += [f"the verbalizer {fault}" for _, fault in word_faults(words, labels)]
     if faults:
         raise PatternError([Fault(f"task '{name}'", None, fault) for fault in faults])
+
+
+def _candidate_fault(choices: Sequence[str]) -> str:
+    if not choices:
+        return "is an empty list. Write at least one candidate answer."
+    if not all(choices):
+        return f"has an empty candidate ({choices.index('') + 1} of {len(choices)}). Write its text, or leave it out."
+    twice = next((one for at, one in enumerate(choices) if one in choices[:at]), None)
+    return "" if twice is None else f"has '{twice}' twice. Write each candidate once."
 
 
 def _either(pvps: Sequence[PVP]) -> str:

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
-from promptlab.errors import did_you_mean
+from promptlab.errors import DataError, did_you_mean
 from promptlab.language.example import Example
-from promptlab.language.grammar import Field, Text, apply, scan_word
+from promptlab.language.grammar import Field, Part, Text, apply, scan_word
 
 
 @dataclass(frozen=True)
@@ -15,6 +16,7 @@ class Verbalizer:
     Args:
         name: what the pattern file calls it.
         words: the words of each label, in the task's label order; a word may name fields (``{choice1|lower_first}``).
+            Empty where rows bring their own candidates, each of which is its own word.
     """
 
     name: str
@@ -44,14 +46,53 @@ class Verbalizer:
         """
         return tuple(_filled(word, example) for word in self.words[label])
 
+    def spoken(self, example: Example, choices: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+        """The words that stand for each choice of an example.
+
+        Args:
+            example: its fields fill the words.
+            choices: what can be answered for it (``Task.choices``).
+
+        Returns:
+            Words for each choice, in order. A choice without a verbalizer is its own word.
+
+        Raises:
+            DataError: the example lacks a field, a word comes out empty, or two choices have the same words.
+        """
+        words = tuple(self.fill(choice, example) if self.words else (choice,) for choice in choices)
+        if self.per_example and (fault := self._spoken_fault(choices, words)):
+            raise DataError(fault)
+        return words
+
+    def _spoken_fault(self, choices: Sequence[str], words: Sequence[Sequence[str]]) -> str:
+        seen: dict[frozenset[str], str] = {}
+        for choice, listed in zip(choices, words, strict=True):
+            fields = self._sources(choice)
+            if not all(word.strip() for word in listed):
+                return f"the word for '{choice}' is empty in this row. Write a text in {fields}."
+            first = seen.setdefault(frozenset(listed), choice)
+            if first != choice:
+                same = f"the same words in this row ({', '.join(listed)}), so no score can part them"
+                return f"'{first}' and '{choice}' have {same}. Write another text in {fields}."
+        return ""
+
+    def _sources(self, choice: str) -> str:
+        named = [f"'{name}'" for word in self.words.get(choice, ()) for name in _fields(word)]
+        return " and ".join(dict.fromkeys(named))
+
 
 def _fields(word: str) -> list[str]:
-    return [part.name for part in scan_word(word)[0] if isinstance(part, Field)] if "{" in word else []
+    return [part.name for part in _parts(word) if isinstance(part, Field)] if "{" in word else []
+
+
+@lru_cache(maxsize=1024)
+def _parts(word: str) -> tuple[Part, ...]:
+    return scan_word(word)[0]
 
 
 def _filled(word: str, example: Example) -> str:
     shown = []
-    for part in scan_word(word)[0]:
+    for part in _parts(word):
         if isinstance(part, Field):
             shown.append(" " * part.space + apply(part.filters, example.text(part.name)))
         elif isinstance(part, Text):
