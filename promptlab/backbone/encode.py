@@ -135,12 +135,19 @@ class Encoder:
             afters = _neighbours(shown[::-1], slice(0, 1), len(examples))[::-1]
             for part, *around in zip(segment, shown, befores, afters, strict=True):
                 if isinstance(part, Mask | Token):
-                    fixed = mask if isinstance(part, Mask) else (self._token_id(part.name),)
+                    fixed = mask if isinstance(part, Mask) else self._token_ids(part)
                     columns.append(Column([fixed] * len(examples), number, mask=isinstance(part, Mask)))
                 else:
                     ids = self.fragments.all(map(Fragment.of, *around))
                     columns.append(Column(ids, number, part if isinstance(part, Field) else None))
         return columns + (_special(frame.runs[-1], len(examples)) if ends else [])
+
+    def _token_ids(self, part: Token) -> tuple[int, ...]:
+        """The token, after what its tokenizer makes of the space before it: nothing, or a token of its own."""
+        found, tokenizer = self._token_id(part.name), self.backbone.tokenizer
+        read, base = (tokenizer(text, add_special_tokens=False)["input_ids"] for text in (f"x {part.name}", "x"))
+        alone = read[: len(base)] == base and read[len(base) :][-1:] == [found]
+        return (*read[len(base) : -1], found) if part.space and alone else (found,)
 
     def _token_id(self, name: str) -> int:
         tokenizer = self.backbone.tokenizer

@@ -1,11 +1,11 @@
 """Labels by letter: what ``{labels}`` lists, the words that answer it, and two patterns that every task has.
 
-    {labels}              A: World\nB: Sports        {labels:-}   - A: World\n- B: Sports
-    listed                the first word of each label in the verbalizer ``default``; labels where no pattern has it;
-                          a row's own answers under ``candidates``
-    answered              A, B, C, ... (the verbalizer ``letters``)
+    {labels}              each label on a line of its own, ``A: World``, ``B: Sports``; with dashes under ``{labels:-}``
+    what is listed        the first word of each label in the verbalizer ``default``; the labels themselves where no
+                          pattern has it; a row's own answers under ``candidates``
+    what answers          A, B, C, ... (the verbalizer ``letters``)
     letters               the inputs, the task's question, the list, "Answer:"
-    modernbert-letters    the same in the words of ModernBERT-Large-Instruct (Clavie et al. 2025, arXiv:2502.03793)
+    modernbert-letters    as ModernBERT-Large-Instruct was taught to be asked (Clavie et al. 2025, arXiv:2502.03793)
 
 Both patterns come when they are asked for by name; a task file may write its own under these names.
 """
@@ -53,7 +53,7 @@ class Listed(Field):
                 f"the field '{self.name}' has {len(items)} items, and letters end at Z ({MOST}). Leave some out, or ask "
                 "another pattern."
             )
-        return _lines([apply(self.filters, item) for item in items], self.dashed)
+        return _lines([apply(self.filters, item.strip()) for item in items], self.dashed)
 
 
 @dataclass(frozen=True)
@@ -71,10 +71,17 @@ def letters(labels: Sequence[str]) -> Verbalizer:
     Raises:
         PatternError: more labels than letters.
     """
-    if len(labels) > MOST:
-        raise PatternError(f"there are {len(labels)} labels, and letters end at Z ({MOST}). Write a pattern with words.")
+    if fault := too_many(labels):
+        raise PatternError(f"a pattern by letters {fault}")
     words = {label: (letter,) for label, letter in zip(labels, ascii_uppercase, strict=False)}
     return Verbalizer(NAME, words) if words else Letters(NAME, {})
+
+
+def too_many(labels: Sequence[str]) -> str:
+    """What is wrong with listing so many labels, in words; empty where nothing is."""
+    if len(labels) <= MOST:
+        return ""
+    return f"cannot list {len(labels)} labels: letters end at Z ({MOST}). Write a pattern with a word for each label."
 
 
 def lists(parts: Iterable[Part]) -> bool:
@@ -98,15 +105,17 @@ def put_in(
     """
     if not lists(pattern.parts):
         return pattern
-    if len(labels) > MOST or not (labels or candidates):
-        why = f"the task has {len(labels)} labels, and letters end at Z ({MOST})" if labels else "the task has no labels"
-        raise PatternError([Fault(f"pattern '{pattern.name}'", None, f"{{labels}}: {why}. Take {{labels}} out.")])
+    if fault := too_many(labels) or ("" if labels or candidates else "has {labels}, but there are none. Take it out."):
+        raise PatternError([Fault(f"pattern '{pattern.name}'", None, fault)])
     shown = [words[label][0] if label in words else _escaped(label) for label in labels]
     parts: list[Part] = []
     for part in pattern.parts:
         for new in _listed(part, shown, candidates) if isinstance(part, Labels) else [part]:
-            joins = isinstance(new, Text) and parts and isinstance(parts[-1], Text)
-            parts[-1 if joins else len(parts) :] = [Text(parts[-1].text + new.text)] if joins else [new]  # type: ignore[union-attr]
+            before = parts[-1] if parts else None
+            if isinstance(new, Text) and isinstance(before, Text):
+                parts[-1] = Text(before.text + new.text)  # one text to the tokenizer, as if it had been written so
+            else:
+                parts.append(new)
     return replace(pattern, parts=tuple(parts))
 
 
@@ -122,18 +131,28 @@ def _lines(items: Iterable[str], dashed: bool) -> str:
     return "\n".join(f"{dash}{letter}: {item}" for letter, item in zip(ascii_uppercase, items, strict=False))
 
 
-def source_of(name: str, inputs: Iterable[str], about: str) -> str:
-    """The text of a pattern that every task has.
+def generated(
+    name: str, inputs: Iterable[str], about: str, labels: Sequence[str], words: Mapping[str, Sequence[str]]
+) -> tuple[Pattern, Verbalizer]:
+    """A pattern that every task has, and its verbalizer.
 
     Args:
         name: one of ``GENERATED``.
-        inputs: what it shows, in order; each with its name where there are several.
+        inputs: what it shows, in order, with their names where there are several; those that answers stand in
+            (fields of ``words``) are left to the list.
         about: the task's question.
+        labels: the task's.
+        words: of the verbalizer ``default``.
+
+    Raises:
+        PatternError: more labels than letters.
     """
-    names = list(inputs)
+    listed = Verbalizer("default", {label: tuple(each) for label, each in words.items()}).fields
+    names = [each for each in inputs if each not in listed]
     shown = [f"{{{each}}}" if len(names) == 1 else f"{_heading(each)}: {{{each}}}" for each in names]
     frame = _PLAIN if name == NAME else _MODERNBERT
-    return frame.format(inputs="\n".join(shown), about=_escaped(about or _ABOUT))
+    source = frame.format(inputs="\n".join(shown), about=_escaped(about or _ABOUT))
+    return Pattern.parse(name, source), letters(labels)
 
 
 def _heading(name: str) -> str:
