@@ -71,7 +71,11 @@ class Encoder:
         self.fragments = Fragments(backbone.tokenizer)
 
     def cloze(
-        self, pattern: Pattern, examples: Sequence[Example], pieces: int = 1, max_length: int | None = None
+        self,
+        pattern: Pattern,
+        examples: Sequence[Example],
+        pieces: int | Sequence[int] = 1,
+        max_length: int | None = None,
     ) -> Encoded:
         """Examples in a pattern.
 
@@ -81,7 +85,8 @@ class Encoder:
         Args:
             pattern: with a ``{mask}``.
             examples: what fills the fields.
-            pieces: tokens of the longest label word; room for them is kept free on a causal backbone too.
+            pieces: tokens of the longest label word, or of each row's longest; room for them is kept free on a causal
+                backbone too.
             max_length: tokens a row may have; at most, and by default, what the backbone reads.
 
         Raises:
@@ -92,10 +97,12 @@ class Encoder:
         causal = self.backbone.kind == "causal"
         parts = until_mask(pattern, self.backbone.name) if causal else pattern.parts
         layout = lay_out(parts, self.specials.parts)
-        mask = () if causal else (self._mask_id(),) * pieces
-        columns = self._columns(layout, examples, mask, ends=not causal)
-        where = f"pattern '{pattern.name}'"
-        encoded = self._rows(columns, examples, self._limit(max_length) - (pieces if causal else 0), where)
+        room = [pieces] * len(examples) if isinstance(pieces, int) else list(pieces)
+        masks = [() if causal else (self._mask_id(),) * length for length in room]
+        columns = self._columns(layout, examples, masks, ends=not causal)
+        most = self._limit(max_length)
+        limits = [most - length if causal else most for length in room]
+        encoded = self._rows(columns, examples, limits, f"pattern '{pattern.name}'")
         encoded.slots = [[len(ids) - 1] for ids in encoded.ids] if causal else _positions(columns)
         return encoded
 
@@ -113,8 +120,8 @@ class Encoder:
             DataError: a row lacks a field.
         """
         parts: Sequence[Part] = [part for name in inputs for part in (Sep(), Field(name))][1:]
-        columns = self._columns(lay_out(parts, self.specials.parts), examples, mask=(), ends=True)
-        return self._rows(columns, examples, self._limit(max_length), "the bare text")
+        columns = self._columns(lay_out(parts, self.specials.parts), examples, masks=[], ends=True)
+        return self._rows(columns, examples, [self._limit(max_length)] * len(examples), "the bare text")
 
     def _limit(self, max_length: int | None) -> int:
         return self.backbone.max_length if max_length is None else min(max_length, self.backbone.max_length)
@@ -125,7 +132,7 @@ class Encoder:
         return self.backbone.tokenizer.mask_token_id
 
     def _columns(
-        self, layout: list[list[Laid]], examples: Sequence[Example], mask: tuple[int, ...], ends: bool
+        self, layout: list[list[Laid]], examples: Sequence[Example], masks: Sequence[tuple[int, ...]], ends: bool
     ) -> list[Column]:
         frame, columns = self.specials.frame(len(layout)), []
         for run, segment, number in zip(frame.runs, layout, frame.numbers, strict=False):
@@ -134,9 +141,10 @@ class Encoder:
             befores = _neighbours(shown, slice(-1, None), len(examples))
             afters = _neighbours(shown[::-1], slice(0, 1), len(examples))[::-1]
             for part, *around in zip(segment, shown, befores, afters, strict=True):
-                if isinstance(part, Mask | Token):
-                    fixed = mask if isinstance(part, Mask) else self._token_ids(part)
-                    columns.append(Column([fixed] * len(examples), number, mask=isinstance(part, Mask)))
+                if isinstance(part, Mask):
+                    columns.append(Column(list(masks), number, mask=True))
+                elif isinstance(part, Token):
+                    columns.append(Column([self._token_ids(part)] * len(examples), number))
                 else:
                     ids = self.fragments.all(map(Fragment.of, *around))
                     columns.append(Column(ids, number, part if isinstance(part, Field) else None))
@@ -158,8 +166,8 @@ class Encoder:
             )
         return found
 
-    def _rows(self, columns: list[Column], examples: Sequence[Example], limit: int, where: str) -> Encoded:
-        cut = fit(columns, limit, lambda row, fixed: self._too_long(columns, row, fixed, limit, where))
+    def _rows(self, columns: list[Column], examples: Sequence[Example], limits: list[int], where: str) -> Encoded:
+        cut = fit(columns, limits, lambda row, fixed: self._too_long(columns, row, fixed, limits[row], where))
         ids = [list(chain.from_iterable(row)) for row in zip(*(column.ids for column in columns), strict=True)]
         for row, found in enumerate(ids):
             found += [] if found else self._start(row, where)

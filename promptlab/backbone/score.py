@@ -69,30 +69,51 @@ def hidden(backbone: Backbone, batch: Batch) -> Tensor:
     return backbone.body(**batch.inputs, **_call(backbone)).last_hidden_state
 
 
-def label_scores(logits: Tensor, ids: Tensor, normalise: bool = True) -> Tensor:
+def label_scores(logits: Tensor, ids: Tensor, normalise: bool = True, at: Tensor | None = None) -> Tensor:
     """Scores of labels from logits at the slots.
 
     Args:
-        logits: ``(rows, slots, vocabulary)``.
-        ids: token ids of the label words, ``(rows or 1, labels, words, pieces)``, -1 where there is none.
+        logits: ``(inputs, slots, vocabulary)``.
+        ids: token ids of the label words, ``(rows or 1, labels, words, pieces)``, -1 where there is none; piece i is
+            read at slot i.
         normalise: take log-probabilities; not needed where every word has one token and only a softmax over
             labels follows.
+        at: the input that each word is read at, ``(rows, labels, words)``; None where a row is one input.
 
     Returns:
         ``(rows, labels)``; a label without any word (padding of a mixed stack) gets minus infinity.
     """
-    ids = ids.expand(len(logits), -1, -1, -1)
-    there = ids >= 0
-    rows, labels, words, pieces = ids.shape
+    ids = ids.expand(len(logits) if at is None else len(at), -1, -1, -1)
+    pieces = ids.shape[-1]
     values = logits[:, :pieces].float() if logits.dtype in (torch.float16, torch.bfloat16) else logits[:, :pieces]
     if normalise:
         values = values.log_softmax(-1)
-    columns = ids.clamp_min(0).permute(0, 3, 1, 2).reshape(rows, pieces, labels * words)
-    found = values.gather(2, columns).view(rows, pieces, labels, words).permute(0, 2, 3, 1)
-    whole = (found * there).sum(-1)  # (rows, labels, words)
-    present = there.any(-1)
+    if at is None:
+        at = torch.arange(len(ids), device=ids.device)[:, None, None].expand(ids.shape[:-1])
+    there = ids >= 0
+    return mean_of_words((pick(values, at, ids) * there).sum(-1), there.any(-1))
+
+
+def pick(values: Tensor, at: Tensor, ids: Tensor) -> Tensor:
+    """What ``values (inputs, slots, vocabulary)`` say of tokens: ``values[at, i, ids[..., i]]``.
+
+    Args:
+        values: logits or log-probabilities.
+        at: an input for each word, ``(...)``.
+        ids: its tokens by slot, ``(..., slots)``; where -1, what is read is of no use.
+    """
+    _, slots, vocabulary = values.shape
+    places = at[..., None] * slots + torch.arange(ids.shape[-1], device=ids.device)
+    return values.reshape(-1).gather(0, (places * vocabulary + ids.clamp_min(0)).flatten()).view(ids.shape)
+
+
+def mean_of_words(scores: Tensor, present: Tensor) -> Tensor:
+    """Scores of labels, ``(rows, labels)``, from those of their words ``(rows, labels, words)``.
+
+    Minus infinity where a label has no word that is ``present``.
+    """
     count = present.sum(-1)
-    mean = (whole * present).sum(-1) / count.clamp_min(1)
+    mean = (scores * present).sum(-1) / count.clamp_min(1)
     return mean.masked_fill(count == 0, -torch.inf)
 
 
@@ -110,14 +131,14 @@ def score(backbone: Backbone, encoded: Encoded, ids: np.ndarray) -> Scores:
     Args:
         backbone: masked or causal.
         encoded: rows with one slot a token of the longest label word.
-        ids: the label words, ``(labels, words, pieces)``, padded with -1.
+        ids: the label words, ``(labels, words, pieces)``, padded with -1; with a row axis before where rows differ.
     """
-    words = torch.as_tensor(ids, device=backbone.device)[None]
-    labels, mass = np.zeros((len(encoded), ids.shape[0])), np.zeros(len(encoded))
-    for rows in _batches(backbone, encoded, slots=max(1, ids.shape[-1])):
-        logits = slot_logits(backbone, pad(encoded, rows, backbone))
-        labels[rows] = label_scores(logits, words).double().cpu().numpy()
-        mass[rows] = label_mass(logits, words).double().cpu().numpy()
+    words = torch.as_tensor(ids, device=backbone.device)
+    labels, mass = np.zeros((len(encoded), ids.shape[-3])), np.zeros(len(encoded))
+    for rows in batches(backbone, encoded, slots=max(1, ids.shape[-1])):
+        logits, own = slot_logits(backbone, pad(encoded, rows, backbone)), words[rows] if words.dim() > 3 else words[None]
+        labels[rows] = label_scores(logits, own).double().cpu().numpy()
+        mass[rows] = label_mass(logits, own).double().cpu().numpy()
     return Scores(labels, mass)
 
 
@@ -134,7 +155,7 @@ def pooled(
         then: a head over ``(rows, width)``.
     """
     parts: dict[int, np.ndarray] = {}
-    for rows in _batches(backbone, encoded, slots=0):
+    for rows in batches(backbone, encoded, slots=0):
         batch = pad(encoded, rows, backbone)
         out = then(pool(hidden(backbone, batch), batch.attention, how)).double().cpu().numpy()
         parts.update(zip(rows, out, strict=True))
@@ -145,7 +166,8 @@ def _call(backbone: Backbone) -> dict[str, bool]:
     return {"use_cache": False} if backbone.kind == "causal" else {}
 
 
-def _batches(backbone: Backbone, encoded: Encoded, slots: int) -> Iterator[list[int]]:
+def batches(backbone: Backbone, encoded: Encoded, slots: int) -> Iterator[list[int]]:
+    """Row numbers in batches whose logits, at so many slots a row, fit a chunk."""
     width = backbone.model.config.vocab_size * slots * 4
     most = max(1, CHUNK_BYTES // width) if slots else None
     return by_length([len(ids) for ids in encoded.ids], token_budget(backbone.device), most)

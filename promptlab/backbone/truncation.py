@@ -42,12 +42,12 @@ def shares(lengths: Sequence[int], budget: int) -> list[int]:
     return kept
 
 
-def fit(columns: list[Column], limit: int, explain: Callable[[int, int], str]) -> list[bool]:
-    """Cuts every row to ``limit`` tokens, in place.
+def fit(columns: list[Column], limit: int | Sequence[int], explain: Callable[[int, int], str]) -> list[bool]:
+    """Cuts every row to its ``limit`` of tokens, in place.
 
     Args:
         columns: all pieces, each with ids for every row.
-        limit: tokens a row may have.
+        limit: tokens a row may have; a number a row where rows differ.
         explain: from the row's number (from 0) and what of it cannot be cut, what to say where it does not fit.
 
     Returns:
@@ -58,13 +58,14 @@ def fit(columns: list[Column], limit: int, explain: Callable[[int, int], str]) -
     """
     totals = [sum(map(len, row)) for row in zip(*(column.ids for column in columns), strict=True)]
     cuttable = [column for column in columns if column.cuttable]
-    for row, total in enumerate(totals):
-        if total > limit:
+    limits = [limit] * len(totals) if isinstance(limit, int) else limit
+    for row, (total, most) in enumerate(zip(totals, limits, strict=True)):
+        if total > most:
             lengths = [len(column.ids[row]) for column in cuttable]
-            budget = limit - (total - sum(lengths))
+            budget = most - (total - sum(lengths))
             kept = shares(lengths, budget)
             if budget < 0 or any(share < 1 <= length for share, length in zip(kept, lengths, strict=True)):
                 raise DataError(explain(row, total - sum(lengths)))
             for column, share in zip(cuttable, kept, strict=True):
                 column.ids[row] = column.ids[row][:share]
-    return [total > limit for total in totals]
+    return [total > most for total, most in zip(totals, limits, strict=True)]

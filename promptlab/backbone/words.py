@@ -3,8 +3,7 @@
 ``was {mask}`` asks for the word with the space before it (RoBERTa's ``Ġgreat``), ``({mask}`` for the word without.
 """
 
-import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +13,8 @@ from promptlab.backbone.backbone import Backbone
 from promptlab.backbone.fragments import WORD, Fragment, Fragments
 from promptlab.backbone.layout import at_mask
 from promptlab.backbone.specials import specials_of
-from promptlab.errors import Fault, PatternError
+from promptlab.errors import DataError, Fault, PatternError
+from promptlab.language.example import Example
 from promptlab.language.pattern import Pattern
 from promptlab.language.task import PVP
 
@@ -37,6 +37,33 @@ class LabelWords:
         return self.ids.shape[2]
 
 
+@dataclass(frozen=True)
+class RowWords:
+    """Token ids of the words that each row is asked for.
+
+    Args:
+        ids: ``(rows, choices, words, pieces)`` int64, -1 where there is none; ``(1, ...)`` where all rows have the same.
+        fixed: whether all rows have the same.
+    """
+
+    ids: np.ndarray
+    fixed: bool
+
+    @property
+    def single(self) -> bool:
+        """Whether all rows have the same words and each is one token."""
+        return self.fixed and self.ids.shape[3] == 1
+
+    def take(self, rows: Sequence[int]) -> np.ndarray:
+        """Ids of the chosen rows, ``(rows, choices, words, pieces)``."""
+        return np.repeat(self.ids, len(rows), 0) if self.fixed else self.ids[list(rows)]
+
+    def room(self, rows: int) -> list[int]:
+        """Tokens of each row's longest word: so many masks it gets."""
+        longest = (self.ids >= 0).sum(3).max((1, 2), initial=0).tolist()
+        return longest * rows if self.fixed else longest
+
+
 def word_pieces(backbone: Backbone, word: str, space: bool, before: str = _SIGN) -> list[int]:
     """Ids of a word.
 
@@ -56,23 +83,52 @@ def label_words(backbone: Backbone, pvp: PVP) -> LabelWords:
     """Ids of all label words where the pattern's mask stands.
 
     Raises:
-        PatternError: holds every fault: a word of several tokens or of unknown characters, two labels with a token in
-            common, words that name fields.
+        PatternError: holds every fault: an empty word, unknown characters, two labels with a word in common, words that
+            name fields (:func:`row_words` reads those).
     """
     if pvp.verbalizer.per_example:
-        fault = "its label words name fields, which methods cannot use yet. Write the words themselves."
+        fault = "its label words name fields, so every row has its own. Ask row by row."
         raise PatternError([_fault(pvp, fault)])
     reader, faults = _reader_at_mask(backbone, pvp.pattern), []
     found: dict[str, list[list[int]]] = {label: [] for label in pvp.verbalizer.words}
     for label, word in _listed(pvp):
         try:
-            found[label].append(reader.single(word))
+            found[label].append(reader.pieces(word))
         except PatternError as error:
             faults.append(_fault(pvp, f"label '{label}': {error}"))
-    faults += [_fault(pvp, text) for text in _clashes(pvp, reader, found)]
+    faults += [_fault(pvp, text) for text in _clashes(reader, found)]
     if faults:
         raise PatternError(faults)
-    return LabelWords(_array(found))
+    return LabelWords(_array(list(found.values())))
+
+
+def row_words(
+    backbone: Backbone, pvp: PVP, examples: Sequence[Example], choices: Sequence[Sequence[str]] | None = None
+) -> RowWords:
+    """Ids of the words that each row is asked for.
+
+    Args:
+        backbone: whose tokens.
+        pvp: pattern and label words.
+        examples: fill the fields that words name.
+        choices: what can be answered for each row; None where that is the verbalizer's labels.
+
+    Raises:
+        PatternError: as for :func:`label_words`, where all rows have the same words.
+        DataError: the same of a row's own words; names the row.
+    """
+    if choices is None and not pvp.verbalizer.per_example:
+        return RowWords(label_words(backbone, pvp).ids[None], fixed=True)
+    each = [pvp.verbalizer.labels] * len(examples) if choices is None else choices
+    spoken = [pvp.verbalizer.spoken(one, tuple(which)) for one, which in zip(examples, each, strict=True)]
+    reader = _reader_at_mask(backbone, pvp.pattern)
+    reader.learn(word for row in spoken for words in row for word in words)
+    found = [_row(reader, pvp, at, row, names) for at, (row, names) in enumerate(zip(spoken, each, strict=True), 1)]
+    shape = np.max([one.shape for one in found], axis=0, initial=0) if found else (0, 0, 0)
+    ids = np.full((len(found), *shape), -1, dtype=np.int64)
+    for at, one in enumerate(found):
+        ids[at, : one.shape[0], : one.shape[1], : one.shape[2]] = one
+    return RowWords(ids, fixed=False)
 
 
 def report(backbone: Backbone, pvp: PVP) -> list[dict[str, Any]]:
@@ -94,9 +150,15 @@ class _Reader:
         self.tokenizer = backbone.tokenizer
         self._fragments = Fragments(self.tokenizer)
 
-    def read(self, word: str, space: bool | None = None) -> list[int]:
-        spaced = self.space if space is None else space
-        return list(self._fragments.all([Fragment.of(" " * spaced + word, self.before)])[0])
+    def read(self, word: str) -> list[int]:
+        return list(self._fragments.all([self._fragment(word)])[0])
+
+    def learn(self, words: Iterable[str]) -> None:
+        """Reads many words in one call, so that each is known afterwards."""
+        self._fragments.all(map(self._fragment, words))
+
+    def _fragment(self, word: str) -> Fragment:
+        return Fragment.of(" " * self.space + word, self.before)
 
     def knows(self, ids: list[int]) -> bool:
         return bool(ids) and self.tokenizer.unk_token_id not in ids
@@ -115,27 +177,6 @@ class _Reader:
             )
         return ids
 
-    def single(self, word: str) -> list[int]:
-        ids = self.pieces(word)
-        if len(ids) > 1:
-            raise PatternError(
-                f"the word '{word}' is {len(ids)} tokens of {self.backbone.name} ({' + '.join(self.shown(ids))}), "
-                f"and methods ask for one. {self._instead(word)}"
-            )
-        return ids
-
-    def _instead(self, word: str) -> str:
-        inner = re.findall(r"\w+", word)
-        forms = [word.lower(), word.capitalize(), *(form for each in inner for form in (each, each.lower()))]
-        near = next((form for form in forms if form != word and self._whole(form, self.space)), None)
-        if not self.space and self._whole(word, True):
-            return "After a space it is one: write a space before {mask}."
-        return f"'{near}' is one." if near else "Write another word; promptlab check shows how words split."
-
-    def _whole(self, word: str, space: bool) -> bool:
-        ids = self.read(word, space)
-        return len(ids) == 1 and self.knows(ids)
-
 
 def _reader_at_mask(backbone: Backbone, pattern: Pattern) -> _Reader:
     space, before = at_mask(pattern, pairs=specials_of(backbone).parts)
@@ -150,7 +191,22 @@ def _fault(pvp: PVP, text: str) -> Fault:
     return Fault(f"pattern '{pvp.name}'", None, text)
 
 
-def _clashes(pvp: PVP, reader: _Reader, found: dict[str, list[list[int]]]) -> Iterator[str]:
+def _row(
+    reader: _Reader, pvp: PVP, row: int, spoken: Sequence[Sequence[str]], choices: Sequence[str]
+) -> np.ndarray:
+    found: dict[str, list[list[int]]] = {}
+    for choice, words in zip(choices, spoken, strict=True):
+        try:
+            found[choice] = [reader.pieces(word) for word in words]
+        except PatternError as error:
+            raise DataError(f"row {row}: pattern '{pvp.name}': choice '{choice}': {error}") from None
+    clash = next(_clashes(reader, found), None)
+    if clash:
+        raise DataError(f"row {row}: pattern '{pvp.name}': {clash}")
+    return _array(list(found.values()))
+
+
+def _clashes(reader: _Reader, found: dict[str, list[list[int]]]) -> Iterator[str]:
     owners: dict[tuple[int, ...], str] = {}
     for label, words in found.items():
         for ids in words:
@@ -162,11 +218,11 @@ def _clashes(pvp: PVP, reader: _Reader, found: dict[str, list[list[int]]]) -> It
                 )
 
 
-def _array(found: dict[str, list[list[int]]]) -> np.ndarray:
-    words = max(map(len, found.values()), default=0)
-    pieces = max((len(ids) for listed in found.values() for ids in listed), default=0)
+def _array(found: Sequence[Sequence[Sequence[int]]]) -> np.ndarray:
+    words = max(map(len, found), default=0)
+    pieces = max((len(ids) for listed in found for ids in listed), default=0)
     out = np.full((len(found), words, pieces), -1, dtype=np.int64)
-    for i, listed in enumerate(found.values()):
+    for i, listed in enumerate(found):
         for j, ids in enumerate(listed):
             out[i, j, : len(ids)] = ids
     return out
