@@ -57,8 +57,8 @@ def answer(backbone: Backbone, encoded: Encoded, ids: np.ndarray, decoding: str 
     same = len(ids) == 1
     if ids.shape[-1] <= 1:
         return score(backbone, encoded, ids[0] if same else ids)
-    words = word_scores(backbone, encoded, np.repeat(ids, len(encoded), 0) if same else ids, decoding)
-    there = np.isfinite(words)
+    each = np.repeat(ids, len(encoded), 0) if same else ids
+    words, there = word_scores(backbone, encoded, each, decoding), each[..., 0] >= 0
     labels = mean_of_words(torch.as_tensor(np.where(there, words, 0.0)), torch.as_tensor(there)).numpy()
     return Scores(labels, np.exp(words).sum((1, 2)))
 

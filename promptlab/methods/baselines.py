@@ -189,6 +189,11 @@ def restore_tfidf(task: Task, backbone: Any, config: Mapping[str, Any], tensors:
 
 def _targets(job: Job, name: str) -> np.ndarray:
     """Index of each labelled row's label, ``(rows,)``."""
+    if not job.task.fixed:
+        raise DataError(
+            f"{name} chooses among fixed labels, and the rows of '{job.task.name}' bring their own candidates. Write a "
+            "method that asks patterns: zero-shot, in-context or prompt."
+        )
     labels = {label: at for at, label in enumerate(job.task.labels)}
     if not labels or job.task.range is not None:
         raise DataError(f"{name} chooses among the labels of a task, and '{job.task.name}' has none.")

@@ -4,15 +4,16 @@ Lengths and rates were chosen on imdb, mnli and cola alone, with equal effort fo
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 import numpy as np
 
 from promptlab.errors import DataError
+from promptlab.language.example import Example
 from promptlab.language.task import PVP
 from promptlab.methods.method import Job
-from promptlab.methods.patterns import labelled
+from promptlab.methods.patterns import fixed, labelled
 from promptlab.training.member import Member
 
 
@@ -42,34 +43,64 @@ def grouped(jobs: Iterable[Job]) -> list[list[Job]]:
 
 
 def cloze_member(job: Job, pvp: PVP, key: str) -> Member:
-    """A member that learns the job's rows through a pattern."""
-    return _member(job, key, pvp, gold(job))
+    """A member that learns the job's rows through a pattern.
+
+    Where rows bring their own candidates and several are right, each right one is a row of its own, against the wrong
+    ones (arXiv:2009.07118).
+    """
+    golds = _golds(job)
+    if job.task.fixed:
+        return _member(job, key, job.labelled, np.array([first for first, *_ in golds]), pvp)
+    rows, targets, choices = [], [], []
+    for example, right in zip(job.labelled, golds, strict=True):
+        listed = job.task.choices(example)
+        for one in right:
+            kept = [at for at in range(len(listed)) if at == one or at not in right]
+            rows.append(example)
+            targets.append(kept.index(one))
+            choices.append(tuple(listed[at] for at in kept))
+    return replace(_member(job, key, rows, np.array(targets), pvp), choices=choices)
 
 
 def head_member(job: Job, key: str) -> Member:
-    """A member that learns the job's rows with a head."""
-    return _member(job, key, None, gold(job))
+    """A member that learns the job's rows with a head.
+
+    Raises:
+        SettingError: the task has no fixed labels.
+    """
+    fixed(job.task)
+    return _member(job, key, job.labelled, gold(job), None)
 
 
 def gold(job: Job) -> np.ndarray:
-    """Label numbers of the labelled rows, ``(rows,)``.
+    """Numbers of the labelled rows' right choices, ``(rows,)``; of several, the first.
 
     Raises:
-        DataError: there is no labelled row.
-        SettingError: the task has no fixed labels.
+        DataError: there is no labelled row, or one's label is not among its choices.
+        SettingError: the task has nothing to choose from.
     """
+    return np.array([first for first, *_ in _golds(job)])
+
+
+def _golds(job: Job) -> list[tuple[int, ...]]:
     labelled(job.task)
     if not job.labelled:
         raise DataError(
             f"{job.task.name}: this method learns from labelled rows, and there are none. Give -k 1 or more."
         )
-    return np.array([job.task.labels.index(example.label or "") for example in job.labelled])
+    found = []
+    for row, example in enumerate(job.labelled, 1):
+        try:
+            found.append(job.task.golds(example))
+        except DataError as error:
+            raise DataError(f"labelled row {row}: {error}") from None
+    return found
 
 
-def _member(job: Job, key: str, pvp: PVP | None, targets: np.ndarray) -> Member:
+def _member(job: Job, key: str, rows: Sequence[Example], targets: np.ndarray, pvp: PVP | None) -> Member:
     rates = {name: float(job.settings[name]) for name in ("lr", "weight_decay") if name in job.settings}
     return Member(
-        key=f"{job.task.name}/{key}/seed{job.seed}", examples=job.labelled, targets=targets,
+        key=f"{job.task.name}/{key}/seed{job.seed}", examples=rows, targets=targets,
         labels=len(job.task.labels), inputs=tuple(job.task.inputs), pvp=pvp, unlabelled=job.unlabelled, **rates,
     )  # fmt: skip
 

@@ -17,7 +17,7 @@ def usable(task: Task, backbone: Backbone, choice: str) -> tuple[Sequence[PVP], 
 
     Raises:
         BackboneError: none is usable, or one that was asked for by name is not.
-        SettingError: the task has no fixed labels.
+        SettingError: the task has nothing to choose from.
     """
     labelled(task)
     if backbone.kind != "causal":
@@ -35,16 +35,31 @@ def usable(task: Task, backbone: Backbone, choice: str) -> tuple[Sequence[PVP], 
 
 
 def labelled(task: Task) -> None:
-    """Refuses what cannot be classified yet.
+    """Refuses tasks without labels or candidates to choose from.
 
     Raises:
-        SettingError: labels are numbers, texts to be generated, or each row's own candidates.
+        SettingError: labels are numbers, or texts to be generated.
     """
-    kinds = {"numbers (regression)": task.range, "texts to generate": task.generates, "each row's own": task.candidates}
-    wrong = next((kind for kind, there in kinds.items() if there), "" if task.labels else "missing")
+    kinds = {"numbers (regression)": task.range, "texts to generate": task.generates}
+    none = "" if task.labels or task.candidates else "missing"
+    wrong = next((kind for kind, there in kinds.items() if there), none)
     if wrong:
         raise SettingError(
             f"{task.name}: its labels are {wrong}, which no method here takes yet. Write a fixed list of labels."
+        )
+
+
+def fixed(task: Task) -> None:
+    """Refuses what a head cannot choose from: it has one output a label.
+
+    Raises:
+        SettingError: as for :func:`labelled`, or rows bring their own candidates.
+    """
+    labelled(task)
+    if not task.fixed:
+        raise SettingError(
+            f"{task.name}: its rows bring their own candidates ('{task.candidates}'), and this method learns one output "
+            "a label. Write a method that asks patterns: zero-shot, in-context or prompt."
         )
 
 

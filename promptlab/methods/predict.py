@@ -17,12 +17,12 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
+from promptlab.backbone.ask import Asked, ask
 from promptlab.backbone.backbone import Backbone
 from promptlab.backbone.encode import Encoder
 from promptlab.backbone.heads import Head, head_for
-from promptlab.backbone.score import Scores, pooled, score
-from promptlab.backbone.words import label_words
-from promptlab.errors import SettingError
+from promptlab.backbone.score import pooled
+from promptlab.errors import DataError, SettingError
 from promptlab.language.example import Example
 from promptlab.language.task import PVP, Task
 from promptlab.methods.method import Predictor, Saved
@@ -43,6 +43,7 @@ class Model:
         state: learnt tensors by name; ``head.*`` belong to the head.
         bias: subtracted from the label scores (calibration), ``(labels,)``.
         pool: what the head reads.
+        decoding: how label words of several tokens are read on a masked backbone.
     """
 
     task: Task
@@ -54,6 +55,7 @@ class Model:
     bias: np.ndarray | None = None
     pool: str = "cls"
     facts: dict[str, Any] = field(default_factory=dict)
+    decoding: str = "confident"
 
     def __post_init__(self) -> None:
         inside = {name: one for name, one in self.state.items() if not name.startswith("head.")}
@@ -63,7 +65,10 @@ class Model:
         )
 
     def scores(self, examples: Sequence[Example]) -> np.ndarray:
-        """Label scores, ``(examples, labels)``: log-probabilities of label words, or a head's logits."""
+        """Label scores, ``(examples, labels)``: log-probabilities of label words, or a head's logits.
+
+        Where rows bring their own candidates: ``(examples, widest)``, minus infinity where a row has fewer.
+        """
         inside = {name: one for name, one in self.state.items() if not name.startswith("head.")}
         with self.tuning.applied(self.backbone, inside) if self.tuning else nullcontext():
             found = self._cloze(self.pvp, examples).labels if self.pvp else self._head(examples)
@@ -79,6 +84,7 @@ class Model:
             "tuning": self.tuning and {"name": self.tuning.name, "settings": asdict(self.tuning)},  # type: ignore[call-overload]
             "pvp": self.pvp and self.pvp.name,
             "pool": self.pool,
+            "decoding": self.decoding,
             "facts": {key: value for key, value in self.facts.items() if key.endswith("parameters")},
         }
         tensors = {name: _array(one) for name, one in self.state.items()}
@@ -86,11 +92,9 @@ class Model:
             tensors["bias"] = self.bias
         return Saved("model", config, tensors)
 
-    def _cloze(self, pvp: PVP, examples: Sequence[Example]) -> Scores:
-        words = label_words(self.backbone, pvp)
-        encoded = self.encoder.cloze(pvp.pattern, examples, words.pieces)
-        found = score(self.backbone, encoded, words.ids)
-        self.facts["cut"] = float(np.mean(encoded.cut)) if len(examples) else 0.0
+    def _cloze(self, pvp: PVP, examples: Sequence[Example]) -> Asked:
+        found = ask(self.encoder, pvp, examples, own_choices(self.task, examples), self.decoding)
+        self.facts["cut"] = float(found.cut.mean()) if len(examples) else 0.0
         self.facts["mass"] = float(found.mass.mean()) if len(examples) else 0.0
         return found
 
@@ -198,12 +202,13 @@ def merge(scores: Sequence[np.ndarray], weights: np.ndarray) -> np.ndarray:
 
     A member whose scores are not finite (it was frozen, and the row says so) has no say while another has one.
     """
-    finite = np.array([bool(np.isfinite(one).all()) for one in scores])
-    shares = np.asarray(weights, dtype=float) * finite
-    if not shares.any():
-        return np.tensordot(np.asarray(weights) / np.sum(weights), np.stack(scores), axes=1)
-    voices = [one for one, says in zip(scores, finite, strict=True) if says]
-    return np.tensordot(shares[finite] / shares.sum(), np.stack(voices), axes=1)
+    stacked, weights = np.stack(scores), np.asarray(weights, dtype=float)
+    absent = np.isneginf(stacked).all(0)  # a row has fewer candidates than others: no member can say otherwise
+    values = np.where(absent, 0.0, stacked)
+    finite = np.isfinite(values).all((1, 2))
+    shares = weights * finite
+    voices, shares = (values[finite], shares[finite]) if shares.any() else (values, weights)
+    return np.where(absent, -np.inf, np.tensordot(shares / shares.sum(), voices, axes=1))
 
 
 def _array(tensor: Tensor) -> np.ndarray:
@@ -230,7 +235,25 @@ def restore_model(task: Task, backbone: Backbone, config: dict[str, Any], tensor
         tensors.get("bias"),
         config["pool"],
         dict(config["facts"]),
+        config.get("decoding", "confident"),
     )
+
+
+def own_choices(task: Task, examples: Sequence[Example]) -> list[tuple[str, ...]] | None:
+    """What can be answered for each row, where rows bring their own candidates; None where labels are the task's.
+
+    Raises:
+        DataError: candidates are missing or cannot be chosen from; names the row.
+    """
+    if task.fixed:
+        return None
+    found = []
+    for row, example in enumerate(examples, 1):
+        try:
+            found.append(task.choices(example))
+        except DataError as error:
+            raise DataError(f"row {row}: {error}") from None
+    return found
 
 
 def restore_ensemble(

@@ -1,7 +1,8 @@
 """One model trained through its pattern (PET's single PVP; LM-BFF, Gao et al. 2021, arXiv:2012.15723).
 
     fill the pattern with each labelled text
-    train so that the label's word wins at the mask:  cross-entropy of softmax over label scores
+    train so that the label's word wins at the mask:  cross-entropy of softmax over label scores;
+        words of several tokens, or a row's own: hinge over its choices, in one pass
     optionally beside it, masked words of unlabelled text in the same pattern:  L = (1 - a) CE + a MLM
     answer the label with the highest score; several patterns: one model each, the mean of their scores
 
@@ -15,6 +16,7 @@ from typing import ClassVar
 import numpy as np
 
 from promptlab.backbone.backbone import Backbone
+from promptlab.backbone.decode import check_decoding
 from promptlab.backbone.encode import Encoder
 from promptlab.methods.members import cloze_member, defaults, grouped
 from promptlab.methods.method import Job, Predictor
@@ -36,6 +38,8 @@ class Prompt:
         mlm: weight a of the auxiliary masked-LM loss (1e-4 in the paper); 0 leaves it out.
         mlm_batch: unlabelled rows a step for it.
         budget: padded tokens of a stack's step; None takes the device's.
+        decoding: how a masked backbone reads words of several tokens: ``confident`` (the likeliest piece first),
+            ``left-to-right`` or ``parallel``.
     """
 
     needs_labels: ClassVar[bool] = True
@@ -47,9 +51,11 @@ class Prompt:
     mlm: float = 0.0
     mlm_batch: int = 8
     budget: int | None = None
+    decoding: str = "confident"
 
     def fit(self, backbone: Backbone, tuning: Tuning, jobs: Iterable[Job]) -> Iterator[tuple[Job, Predictor]]:
         """Trains the members of all jobs, side by side where the tuning allows."""
+        check_decoding(self.decoding)
         encoder = Encoder(backbone)
         for alike in grouped(jobs):
             pvps, notes = usable(alike[0].task, backbone, self.patterns)
@@ -63,8 +69,9 @@ class Prompt:
                 models, said = [], list(notes)
                 for _, done in zip(pvps, trained, strict=False):
                     model = Model(
-                        job.task, backbone, encoder, done.member.pvp, tuning, done.state, facts=dict(done.facts)
-                    )
+                        job.task, backbone, encoder, done.member.pvp, tuning, done.state, facts=dict(done.facts),
+                        decoding=self.decoding,
+                    )  # fmt: skip
                     models.append(model if len(pvps) == 1 or tuning.stackable else model.keep())
                     said += done.notes
                 seen = sum(model.facts["seen"] for model in models)

@@ -23,12 +23,13 @@ from torch import Tensor
 from promptlab.backbone.backbone import Backbone
 from promptlab.backbone.batches import pad
 from promptlab.backbone.device import generator, token_budget
-from promptlab.backbone.encode import Encoder
+from promptlab.backbone.encode import Encoded, Encoder
 from promptlab.backbone.heads import default_pool, head_for, pool
 from promptlab.backbone.score import hidden, label_scores, slot_logits
 from promptlab.errors import TrainingError
 from promptlab.progress import track
 from promptlab.training import losses
+from promptlab.training.clozes import together
 from promptlab.training.head import HeadStack
 from promptlab.training.member import Member, Recipe, Rows, Step, join
 from promptlab.training.optim import AdamW, Group, linear
@@ -91,7 +92,8 @@ def train(
 
 def stack_size(rows: Sequence[Rows], recipe: Recipe, budget: int) -> int:
     """How many members train side by side: a function of the plan and the budget alone."""
-    tokens = max(one.longest for one in rows) * (recipe.batch + (recipe.mlm_batch if recipe.mlm else 0))
+    inputs = recipe.batch * max(one.spread for one in rows) + (recipe.mlm_batch if recipe.mlm else 0)
+    tokens = max(one.longest for one in rows) * inputs
     most = max(1, budget // tokens)
     return -(-len(rows) // -(-len(rows) // most))  # even stacks rather than a full one and a rest
 
@@ -141,37 +143,49 @@ def step_losses(
     backbone: Backbone, rows: Sequence[Rows], steps: Sequence[Step], recipe: Recipe, head: HeadStack | None
 ) -> Tensor:
     """Each member's loss on its rows of one step, ``(members,)``."""
-    together = join([step.rows for step in steps])
-    batch = pad(together, range(len(together)), backbone)
-    targets = torch.stack([step.targets for step in steps]).to(backbone.device)  # (members, batch[, labels])
+    asked = [step.words for step in steps if step.words]
+    most = max((one.inputs for one in asked), default=0)
+    inputs = join([_evened(step, most) for step in steps])
+    batch, targets = pad(inputs, range(len(inputs)), backbone), _targets(steps).to(backbone.device)
     if head is not None:
         how = recipe.pool or default_pool(backbone)
         scores = head(pool(hidden(backbone, batch), batch.attention, how))
         return _label_loss(scores, targets, recipe)
-    logits = slot_logits(backbone, batch).unflatten(0, (len(steps), -1))  # (members, batch + masked, slots, vocabulary)
-    asked = logits[:, : recipe.batch].flatten(0, 1)
-    words = _words(rows, backbone).repeat_interleave(recipe.batch, 0)
-    labels = _label_loss(label_scores(asked, words, normalise=words.shape[-1] > 1), targets, recipe)
+    logits = slot_logits(backbone, batch).unflatten(0, (len(steps), -1))  # (members, inputs, slots, vocabulary)
+    ids, at = together(asked, most, backbone.device)
+    scores = label_scores(logits[:, :most].flatten(0, 1), ids, normalise=ids.shape[-1] > 1, at=at)
+    labels = _label_loss(scores, targets, recipe, [one.hinge for one in asked])
     if not steps[0].masked:
         return labels
-    masked = losses.masked_words(logits[:, recipe.batch :].flatten(0, 1), _masked(steps, logits))
+    masked = losses.masked_words(logits[:, most:].flatten(0, 1), _masked(steps, logits))
     return (1 - recipe.mlm) * labels + recipe.mlm * masked.view(len(steps), -1).mean(1)
 
 
-def _label_loss(scores: Tensor, targets: Tensor, recipe: Recipe) -> Tensor:
+def _evened(step: Step, most: int) -> Encoded:
+    """A member's inputs, as many as the others': the first, which nothing then reads, stands in for those it lacks."""
+    own = step.words.inputs if step.words else most
+    return step.rows.take([*range(own), *[0] * (most - own), *range(own, len(step.rows))]) if own < most else step.rows
+
+
+def _targets(steps: Sequence[Step]) -> Tensor:
+    """``(members, batch)`` label numbers, or ``(members, batch, labels)`` soft labels, 0 where a member has fewer."""
+    each = [step.targets for step in steps]
+    widest = max(one.shape[-1] for one in each)
+    if each[0].dim() > 1:
+        each = [torch.nn.functional.pad(one, (0, widest - one.shape[-1])) for one in each]
+    return torch.stack(each)
+
+
+def _label_loss(scores: Tensor, targets: Tensor, recipe: Recipe, hinges: Sequence[bool] = ()) -> Tensor:
     flat = targets.flatten(0, 1)
-    soft = flat.is_floating_point()
-    each = losses.soft(scores, flat.to(scores), recipe.temperature) if soft else losses.hard(scores, flat)
+    if flat.is_floating_point():
+        each = losses.soft(scores, flat.to(scores), recipe.temperature)
+    else:
+        each = losses.hard(scores, flat)
+        if any(hinges):  # by member: in a mixed stack each keeps the loss it would have alone
+            own = torch.tensor(hinges, device=scores.device).repeat_interleave(targets.shape[1])
+            each = torch.where(own, losses.hinge(scores, flat), each)
     return each.view(len(targets), -1).mean(1)
-
-
-def _words(rows: Sequence[Rows], backbone: Backbone) -> Tensor:
-    each = [torch.as_tensor(one.words) for one in rows]
-    labels, words, pieces = (max(one.shape[axis] for one in each) for axis in range(3))
-    whole = torch.full((len(each), labels, words, pieces), -1)
-    for i, one in enumerate(each):
-        whole[i, : one.shape[0], : one.shape[1], : one.shape[2]] = one
-    return whole.to(backbone.device)
 
 
 def _masked(steps: Sequence[Step], logits: Tensor) -> Tensor:

@@ -1,6 +1,8 @@
 """What a step minimises, a value a row: ``(rows,)``.
 
     label words, head   cross-entropy of the label under a softmax over label scores          (PET, eq. 2)
+    longer words        sum over wrong choices of max(0, 1 - score of the right one + theirs)  (Schick & Schütze 2021,
+                        arXiv:2009.07118, section 3.1)
     soft labels         T^2 KL(q || p_T), q the soft labels, p_T = softmax(scores / T)        (Hinton et al. 2015,
                         arXiv:1503.02531; PET section 3.3)
     auxiliary MLM       cross-entropy of masked tokens in unlabelled text in the same pattern  (PET section 3.2)
@@ -21,6 +23,17 @@ def hard(scores: Tensor, gold: Tensor) -> Tensor:
         gold: label numbers, ``(rows,)``.
     """
     return functional.cross_entropy(scores, gold, reduction="none")
+
+
+def hinge(scores: Tensor, gold: Tensor) -> Tensor:
+    """Multi-class hinge: every wrong choice should stay a margin of 1 behind the right one.
+
+    Args:
+        scores: log-probabilities of choices, ``(rows, labels)``; minus infinity where a row has fewer.
+        gold: numbers of the right choices, ``(rows,)``.
+    """
+    right = scores.gather(1, gold[:, None])
+    return (1 - right + scores).clamp_min(0).scatter(1, gold[:, None], 0.0).sum(1)
 
 
 def soft(scores: Tensor, target: Tensor, temperature: float) -> Tensor:

@@ -15,9 +15,9 @@ from torch import Tensor
 from promptlab.backbone.backbone import Backbone
 from promptlab.backbone.device import generator
 from promptlab.backbone.encode import Encoded, Encoder
-from promptlab.backbone.words import label_words
 from promptlab.language.example import Example
 from promptlab.language.task import PVP
+from promptlab.training.clozes import Asked, Clozes
 from promptlab.training.mlm import Masker
 from promptlab.training.stream import Stream
 
@@ -29,10 +29,11 @@ class Member:
     Args:
         key: names its random streams; members with equal keys and rows are equal.
         examples: training rows.
-        targets: label numbers ``(rows,)``, or soft labels ``(rows, labels)``.
-        labels: how many labels the task has.
+        targets: label numbers ``(rows,)``, or soft labels ``(rows, labels)``, 0 where a row has fewer choices.
+        labels: how many labels the task has; 0 where rows bring their own.
         inputs: the fields a head reads, in order.
         pvp: pattern and label words; None trains a classification head on the bare text.
+        choices: what can be answered for each row; None where that is the task's labels.
         unlabelled: text for the auxiliary masked-LM loss.
         lr: step size, or None for the tuning's.
         weight_decay: or None for the tuning's.
@@ -44,6 +45,7 @@ class Member:
     labels: int
     inputs: tuple[str, ...]
     pvp: PVP | None = None
+    choices: Sequence[Sequence[str]] | None = None
     unlabelled: Sequence[Example] = ()
     lr: float | None = None
     weight_decay: float | None = None
@@ -84,6 +86,7 @@ class Step(NamedTuple):
     rows: Encoded
     targets: Tensor
     masked: list[list[int]]
+    words: Asked | None = None
 
 
 @dataclass
@@ -94,38 +97,45 @@ class Rows:
     recipe: Recipe
     backbone: Backbone
     encoder: Encoder
-    words: np.ndarray | None = field(init=False)
+    clozes: Clozes | None = field(init=False)
     encoded: Encoded = field(init=False)
     masker: Masker | None = field(init=False)
 
     def __post_init__(self) -> None:
         member, recipe = self.member, self.recipe
         self.stream = Stream(len(member.examples), recipe.batch, generator(f"{member.key}/rows"))
-        self.words, self.masker = None, None
+        self.clozes, self.masker = None, None
         if member.pvp is None:
             self.encoded = self.encoder.plain(member.examples, member.inputs)
             return
-        words = label_words(self.backbone, member.pvp)
-        self.words, pattern = words.ids, member.pvp.pattern
-        self.encoded = self.encoder.cloze(pattern, member.examples, words.pieces)
+        self.clozes = Clozes.of(self.encoder, member.pvp, member.examples, member.choices)
+        self.encoded = self.clozes.encoded
         if recipe.mlm and member.unlabelled:
-            pool = self.encoder.cloze(pattern, member.unlabelled, words.pieces)
+            pool = self.encoder.cloze(member.pvp.pattern, member.unlabelled, self.clozes.pieces)
             self.masker = Masker(pool, recipe.mlm_batch, self.backbone, generator(f"{member.key}/mlm"))
 
     @property
     def longest(self) -> int:
-        """Tokens of the longest row."""
-        pool = [self.masker.encoded] if self.masker else []
-        return max(len(ids) for encoded in [self.encoded, *pool] for ids in encoded.ids)
+        """Tokens of the longest input."""
+        own = max(self.encoded.lengths) if self.clozes is None else self.clozes.longest
+        return max([own, *(self.masker.encoded.lengths if self.masker else [])])
+
+    @property
+    def spread(self) -> int:
+        """Inputs that a labelled row takes at most."""
+        return 1 if self.clozes is None else self.clozes.most
 
     def next(self) -> Step:
         """The next step's rows."""
         taken = self.stream.next()
-        rows, masked = self.encoded.take(taken), list[list[int]]()
-        if self.masker:
-            extra, masked = self.masker.next()
-            rows = join([rows, extra])
-        return Step(rows, torch.as_tensor(self.member.targets[taken]), masked)
+        targets = torch.as_tensor(self.member.targets[taken])
+        if self.clozes is None:
+            return Step(self.encoded.take(taken), targets, [])
+        rows, words = self.clozes.take(taken)
+        if self.masker is None:
+            return Step(rows, targets, [], words)
+        extra, masked = self.masker.next()
+        return Step(join([rows, extra]), targets, masked, words)
 
 
 def join(parts: Sequence[Encoded]) -> Encoded:
