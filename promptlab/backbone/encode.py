@@ -110,7 +110,7 @@ class Encoder:
         pieces: int | Sequence[int] = 1,
         max_length: int | None = None,
     ) -> list[list[dict[str, Any]]]:
-        """Where rows are cut: of each field that lost tokens its name, how many are ``read``, ``of`` how many, ``until``.
+        """Where rows are cut: each ``field`` that lost tokens, how many are ``read``, ``of`` how many, ``until`` where.
 
         Args:
             pattern: as :meth:`cloze`, as the others.

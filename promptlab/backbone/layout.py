@@ -37,7 +37,9 @@ def lay_out(parts: Iterable[Part], pairs: bool) -> list[list[Laid]]:
             case Target():
                 raise PatternError("a pattern with {target} generates text, so no label word answers it. Write {mask}.")
             case Labels():
-                raise PatternError("{labels} lists a task's labels, and this pattern is of no task. Put it into a task.")
+                raise PatternError(
+                    "{labels} lists a task's labels, and this pattern is of no task. Put it into a task."
+                )
             case _:
                 _add(segments[-1], part)
     return segments

@@ -49,7 +49,7 @@ class Field:
 
 @dataclass(frozen=True)
 class Labels:
-    """The labels by letter, a line each; ``dashed`` puts ``- `` before each. The task says what they are (letters.py)."""
+    """The labels by letter, a line each, with ``- `` before it where ``dashed``; the task says which (letters.py)."""
 
     dashed: bool = False
     space: bool = False
@@ -199,7 +199,9 @@ def _field(name: str, filters: tuple[str, ...], spec: str, faults: list[str]) ->
 def _special(name: str, spec: str, faults: list[str]) -> list[Part]:
     if name == "labels":
         if spec not in ("", "-"):
-            faults.append(f"{{labels:{spec}}} has '{spec}' after the colon. Write {{labels}}, or {{labels:-}} for dashes.")
+            faults.append(
+                f"{{labels:{spec}}} has '{spec}' after the colon. Write {{labels}}, or {{labels:-}} for dashes."
+            )
         return [Labels(dashed=spec == "-")]
     if name == "soft":
         return [_soft(spec, faults)]

@@ -47,11 +47,13 @@ class Listed(Field):
         example.text(self.name)
         items = example.fields[self.name]
         if isinstance(items, str):
-            raise DataError(f"the field '{self.name}' is one text, and {{labels}} lists several. Write a list of texts.")
+            raise DataError(
+                f"the field '{self.name}' is one text, and {{labels}} lists several. Write a list of texts."
+            )
         if len(items) > MOST:
             raise DataError(
-                f"the field '{self.name}' has {len(items)} items, and letters end at Z ({MOST}). Leave some out, or ask "
-                "another pattern."
+                f"the field '{self.name}' has {len(items)} items, and letters end at Z ({MOST}). Leave some out, or "
+                "ask another pattern."
             )
         return _lines([apply(self.filters, item.strip()) for item in items], self.dashed)
 

@@ -1,12 +1,12 @@
 """What was shown, as lines for a screen: of (text, style) parts, so that a terminal may colour them.
 
-    pattern  the text with its gap
-             skipped, or
-             guesses   the model's own words at the mask
-             tokens    each label's words in pieces, with their scores
-             before    label probabilities before calibration, where there is one
-             labels    label probabilities, and the mass on label words
-             cut       of each field that was cut: how much was read, and where it ended
+pattern  the text with its gap
+         skipped, or
+         guesses   the model's own words at the mask
+         tokens    each label's words in pieces, with their scores
+         before    label probabilities before calibration, where there is one
+         labels    label probabilities, and the mass on label words
+         cut       of each field that was cut: how much was read, and where it ended
 """
 
 from collections.abc import Iterator, Mapping, Sequence

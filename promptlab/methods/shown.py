@@ -7,35 +7,36 @@ Made for reading; what it says comes from the same code that answers.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from promptlab.backbone.ask import ask
 from promptlab.backbone.backbone import Backbone
-from promptlab.backbone.encode import Encoder
+from promptlab.backbone.decode import answer
+from promptlab.backbone.encode import Encoded
 from promptlab.backbone.guess import guesses
-from promptlab.backbone.words import row_words
+from promptlab.backbone.score import Scores
+from promptlab.backbone.words import RowWords, row_words
 from promptlab.errors import DataError, PromptlabError, SettingError, did_you_mean
 from promptlab.language.example import Example
 from promptlab.language.pattern import BORDER
 from promptlab.language.task import PVP, Task
-from promptlab.language.verbalizer import Verbalizer
-from promptlab.methods.calibrate import KINDS, bias
+from promptlab.methods.calibrate import KINDS
 from promptlab.methods.method import Job, Predictor, probabilities
 from promptlab.methods.predict import Ensemble, Model
 from promptlab.methods.screen import Line, plain, ranked, rows_lines, short
+from promptlab.methods.zero_shot import ZeroShot
 
 BARE = "bare text"
 
 Row = dict[str, Any]
 """``pattern`` and ``text``; then ``skipped`` (why), or ``probabilities`` by label (``uncalibrated`` too, where a
-calibration moved them), and of a pattern ``guesses`` (word, probability), ``words`` (``label``, ``word``, its ``pieces``,
-log-``score``), ``mass`` on them, whether the text was ``cut`` and ``cuts`` (``field``, tokens ``read`` ``of`` how many,
-``until`` which words), and which ``member`` asked where several do."""
+calibration moved them), and of a pattern what was ``read`` with the model's own tokens, ``guesses`` (word, share),
+``words`` (``label``, ``word``, its ``pieces``, log-``score``), ``mass`` on them, whether the text was ``cut`` and
+``cuts`` (``field``, tokens ``read`` ``of`` how many, ``until`` which words), and the ``member`` where several asked."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -78,7 +79,9 @@ def show(predictor: Predictor, examples: Sequence[Example], count: int = 5) -> S
     found = []
     for example, p, *rows in zip(examples, probabilities(predictor.scores(examples)), *columns, strict=True):
         shares = _by_label(predictor.task.choices(example), p)
-        found.append(_text(example, rows, {"label": max(shares, key=lambda label: shares[label]), "probabilities": shares}))
+        found.append(
+            _text(example, rows, {"label": max(shares, key=lambda label: shares[label]), "probabilities": shares})
+        )
     return Shown(tuple(found))
 
 
@@ -111,16 +114,13 @@ def show_untrained(
         near = did_you_mean(calibration, KINDS)
         raise SettingError(f"calibration={calibration}: no such kind.{near} Write {', '.join(KINDS)}.")
     if calibration == "batch" and not unlabelled:
-        raise DataError("calibration=batch needs unlabelled rows, and there are none. Give --unlabeled FILE, or --data DIR.")
+        raise DataError(
+            "calibration=batch needs unlabelled rows, and there are none. Write --data DIR or --unlabeled FILE."
+        )
     if not examples:
         return Shown(())
-    encoder = Encoder(backbone)
-
-    def model(pvp: PVP) -> Model:
-        made = Model(task, backbone, encoder, pvp)
-        return replace(made, bias=bias(calibration, made, Job(task, ()), unlabelled))
-
-    columns = [_tried(model, backbone, pvp, examples, count) for pvp in task.select(patterns)]
+    job = Job(task, (), unlabelled)
+    columns = [_tried(job, calibration, backbone, pvp, examples, count) for pvp in task.select(patterns)]
     nothing = {"label": None, "probabilities": None}
     return Shown(tuple(_text(example, rows, nothing) for example, *rows in zip(examples, *columns, strict=True)))
 
@@ -157,69 +157,95 @@ def _numbered(columns: list[list[Row]]) -> list[list[Row]]:
     return columns
 
 
+class _Heard(NamedTuple):
+    encoded: Encoded
+    words: RowWords
+    scores: Scores
+
+
 def _asked(model: Model, pvp: PVP, examples: Sequence[Example], count: int) -> list[Row]:
     choices = [model.task.choices(example) for example in examples]
-    own = None if model.task.fixed else choices
     with model.tuning.applied(model.backbone, model.state) if model.tuning else nullcontext():
-        found = ask(model.encoder, pvp, examples, own, getattr(model, "decoding", "confident"))
-        guessed = guesses(model.backbone, model.encoder.cloze(pvp.pattern, examples), count)
-        words = _words(model, pvp, examples, choices, found.labels)
-    cuts = model.encoder.cuts(pvp.pattern, examples, row_words(model.backbone, pvp, examples, own).room(len(examples)))
-    before = probabilities(found.labels)
-    after = before if model.bias is None else probabilities(found.labels - model.bias)
+        heard = _heard(model, pvp, examples, choices)
+        guessed = guesses(model.backbone, _one_mask(model, pvp, examples, heard), count)
+        words = _words(model, pvp, examples, choices, heard)
+    cuts = model.encoder.cuts(pvp.pattern, examples, heard.words.room(len(examples))) if _plainly(model) else None
+    before = probabilities(heard.scores.labels)
+    after = before if model.bias is None else probabilities(heard.scores.labels - model.bias)
     rows: list[Row] = []
     for i, (example, labels) in enumerate(zip(examples, choices, strict=True)):
-        calibrated = {} if model.bias is None else {"uncalibrated": _by_label(labels, before[i])}
         rows.append(
             {
                 "pattern": pvp.name,
                 "text": pvp.pattern.fill(example),
+                "read": model.backbone.tokenizer.decode(heard.encoded.ids[i]),
                 "guesses": guessed[i],
                 "words": words[i],
-                **calibrated,
+                **({} if model.bias is None else {"uncalibrated": _by_label(labels, before[i])}),
                 "probabilities": _by_label(labels, after[i]),
-                "mass": float(found.mass[i]),
-                "cut": bool(found.cut[i]),
-                "cuts": cuts[i],
+                "mass": float(heard.scores.mass[i]),
+                "cut": bool(heard.encoded.cut[i]),
+                "cuts": cuts[i] if cuts else [],
             }
         )
     return rows
 
 
+def _plainly(model: Any) -> bool:
+    """Whether the pattern is all that it reads."""
+    return not (getattr(model, "instruction", "") or getattr(model, "rows", ()) or getattr(model, "chat", False))
+
+
+def _heard(model: Any, pvp: PVP, examples: Sequence[Example], choices: Sequence[Sequence[str]]) -> _Heard:
+    if hasattr(model, "read"):
+        read = model.read(examples)
+        return _Heard(read.encoded, read.words, model.score(read))
+    words = row_words(model.backbone, pvp, examples, None if model.task.fixed else choices)
+    encoded = model.encoder.cloze(pvp.pattern, examples, words.room(len(examples)))
+    return _Heard(encoded, words, answer(model.backbone, encoded, words.ids, model.decoding))
+
+
+def _one_mask(model: Model, pvp: PVP, examples: Sequence[Example], heard: _Heard) -> Encoded:
+    """The rows with one mask, where the model would guess a whole word."""
+    several = any(len(slots) > 1 for slots in heard.encoded.slots)
+    return model.encoder.cloze(pvp.pattern, examples) if several and _plainly(model) else heard.encoded
+
+
 def _words(
-    model: Model, pvp: PVP, examples: Sequence[Example], choices: Sequence[Sequence[str]], labels: np.ndarray
+    model: Model, pvp: PVP, examples: Sequence[Example], choices: Sequence[Sequence[str]], heard: _Heard
 ) -> list[list[dict[str, Any]]]:
     """Each row's label words in pieces, with their scores before calibration."""
     spoken = [pvp.verbalizer.spoken(example, each) for example, each in zip(examples, choices, strict=True)]
-    flat = [[word for words in row for word in words] for row in spoken]
-    alone = PVP(pvp.pattern, Verbalizer("none", {}))
-    single = all(len(words) == 1 for row in spoken for words in row)
-    scores = labels if single else ask(model.encoder, alone, examples, flat, getattr(model, "decoding", "confident")).labels
-    ids = row_words(model.backbone, alone, examples, flat).take(range(len(examples)))
-    tokens = model.backbone.tokenizer.convert_ids_to_tokens
-    rows = []
-    for i, words in enumerate(flat):
-        named = [label for label, each in zip(choices[i], spoken[i], strict=True) for _ in each]
-        rows.append(
-            [
-                {"label": label, "word": word, "pieces": tokens(_there(ids[i, j, 0])), "score": float(scores[i, j])}
-                for j, (label, word) in enumerate(zip(named, words, strict=True))
-            ]
+    ids = heard.words.take(range(len(examples)))
+    rows, choice, word = np.nonzero(ids[..., 0] >= 0)  # in the order of rows, choices, words
+    alone = np.full((len(examples), int(np.bincount(rows).max()), 1, ids.shape[-1]), -1, dtype=ids.dtype)
+    places = [int((rows[:at] == row).sum()) for at, row in enumerate(rows)]
+    alone[rows, places, 0] = ids[rows, choice, word]
+    scores = answer(model.backbone, heard.encoded, alone, model.decoding).labels
+    found: list[list[dict[str, Any]]] = [[] for _ in examples]
+    for row, c, w, place in zip(rows, choice, word, places, strict=True):
+        pieces = [int(piece) for piece in ids[row, c, w] if piece >= 0]
+        found[row].append(
+            {
+                "label": choices[row][c],
+                "word": spoken[row][c][w],
+                "pieces": model.backbone.tokenizer.convert_ids_to_tokens(pieces),
+                "score": float(scores[row, place]),
+            }
         )
-    return rows
-
-
-def _there(pieces: np.ndarray) -> list[int]:
-    return [int(piece) for piece in pieces if piece >= 0]
+    return found
 
 
 def _tried(
-    model: Callable[[PVP], Model], backbone: Backbone, pvp: PVP, examples: Sequence[Example], count: int
+    job: Job, calibration: str, backbone: Backbone, pvp: PVP, examples: Sequence[Example], count: int
 ) -> list[Row]:
+    """What zero-shot makes of one pattern, or why it cannot."""
     try:
         if backbone.kind == "causal" and not pvp.pattern.mask_last:
             raise PromptlabError("a field after the mask, which a causal model cannot read")
-        return _asked(model(pvp), pvp, examples, count)
+        [(_, predictor)] = ZeroShot(patterns=pvp.name, calibration=calibration).fit(backbone, None, [job])
+        [member] = _members(predictor)
+        return _column(member, examples, count)
     except PromptlabError as error:
         why = " ".join(str(error).split())
         return [{"pattern": pvp.name, "text": pvp.pattern.fill(example), "skipped": why} for example in examples]

@@ -52,8 +52,6 @@ def test_scores_equal_a_plain_loop_of_one_row(float64, attention):
     found = asked(backbone).labels
     for row, text in zip(found, TEXTS, strict=True):
         np.testing.assert_allclose(row, plain(backbone, PUBLISHED.format(text)), atol=1e-6)  # it turns in float32
-        difference = plain(backbone, PUBLISHED.format(text)) - row
-        np.testing.assert_allclose(difference, difference[0], atol=1e-6)
 
 
 def test_each_row_alone_is_exactly_the_plain_loop(float64):
@@ -84,7 +82,7 @@ def test_a_backbone_without_the_anchor_is_refused_by_name(tiny_roberta, tiny_gpt
 def test_bert_has_the_anchor_too(tiny_bert):
     encoded = Encoder(tiny_bert).cloze(TASK.pvp("modernbert-letters").pattern, FILMS[:1])
     tokens = tiny_bert.tokenizer.convert_ids_to_tokens(encoded.ids[0])
-    assert tokens[-5:] == ["##r", ":", "[unused0]", "[MASK]", "[SEP]"] or tokens[-4:-1] == [":", "[unused0]", "[MASK]"]
+    assert tokens[-4:] == [":", "[unused0]", "[MASK]", "[SEP]"]
 
 
 def test_letters_are_asked_of_every_backbone(each):
@@ -96,7 +94,10 @@ def test_letters_are_asked_of_every_backbone(each):
 
 def test_a_rows_own_answers_are_asked_by_letter(tiny_bert):
     task = read_task('task: own\ninputs: [text, choices]\ncandidates: choices\npatterns: {it: "{text} {mask}"}\n')
-    rows = [Example({"text": "a film", "choices": ("good", "bad", "slow")}), Example({"text": "x", "choices": ("a", "is")})]
+    rows = [
+        Example({"text": "a film", "choices": ("good", "bad", "slow")}),
+        Example({"text": "x", "choices": ("a", "is")}),
+    ]
     found = ask(Encoder(tiny_bert), task.pvp("letters"), rows, [task.choices(row) for row in rows]).labels
     text = "a film question : which of these is right ? a : good b : bad c : slow answer : [MASK]"
     inputs = tiny_bert.tokenizer(text, return_tensors="pt")
