@@ -8,35 +8,22 @@ Made for reading; what it says comes from the same code that answers.
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import Any
 
 from promptlab.backbone.backbone import Backbone
-from promptlab.backbone.decode import answer
-from promptlab.backbone.encode import Encoded
-from promptlab.backbone.guess import guesses
-from promptlab.backbone.score import Scores
-from promptlab.backbone.words import RowWords, row_words
 from promptlab.errors import DataError, PromptlabError, SettingError, did_you_mean
 from promptlab.language.example import Example
 from promptlab.language.pattern import BORDER
 from promptlab.language.task import PVP, Task
 from promptlab.methods.calibrate import KINDS
+from promptlab.methods.heard import Row, asked, by_label
 from promptlab.methods.method import Job, Predictor, probabilities
 from promptlab.methods.predict import Ensemble, Model
 from promptlab.methods.screen import Line, plain, ranked, rows_lines, short
 from promptlab.methods.zero_shot import ZeroShot
 
 BARE = "bare text"
-
-Row = dict[str, Any]
-"""``pattern`` and ``text``; then ``skipped`` (why), or ``probabilities`` by label (``uncalibrated`` too, where a
-calibration moved them), and of a pattern what was ``read`` with the model's own tokens, ``guesses`` (word, share),
-``words`` (``label``, ``word``, its ``pieces``, log-``score``), ``mass`` on them, whether the text was ``cut`` and
-``cuts`` (``field``, tokens ``read`` ``of`` how many, ``until`` which words), and the ``member`` where several asked."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -78,7 +65,7 @@ def show(predictor: Predictor, examples: Sequence[Example], count: int = 5) -> S
     columns = _numbered([_column(member, examples, count) for member in _members(predictor)])
     found = []
     for example, p, *rows in zip(examples, probabilities(predictor.scores(examples)), *columns, strict=True):
-        shares = _by_label(predictor.task.choices(example), p)
+        shares = by_label(predictor.task.choices(example), p)
         found.append(
             _text(example, rows, {"label": max(shares, key=lambda label: shares[label]), "probabilities": shares})
         )
@@ -137,10 +124,10 @@ def _members(predictor: Predictor) -> list[Predictor]:
 
 def _column(member: Predictor, examples: Sequence[Example], count: int) -> list[Row]:
     if isinstance(member, Model) and member.pvp:
-        return _asked(member, member.pvp, examples, count)
+        return asked(member, member.pvp, examples, count)
     scores, labels = member.scores(examples), member.task.labels
     texts = [BORDER.join(example.text(name) for name in member.task.inputs) for example in examples]
-    rows: list[Row] = [{"pattern": BARE, "text": text, "probabilities": _by_label(labels, p)}
+    rows: list[Row] = [{"pattern": BARE, "text": text, "probabilities": by_label(labels, p)}
                        for text, p in zip(texts, probabilities(scores), strict=True)]  # fmt: skip
     if isinstance(member, Model):
         cut = member.encoder.plain(examples, tuple(member.task.inputs)).cut
@@ -157,85 +144,6 @@ def _numbered(columns: list[list[Row]]) -> list[list[Row]]:
     return columns
 
 
-class _Heard(NamedTuple):
-    encoded: Encoded
-    words: RowWords
-    scores: Scores
-
-
-def _asked(model: Model, pvp: PVP, examples: Sequence[Example], count: int) -> list[Row]:
-    choices = [model.task.choices(example) for example in examples]
-    with model.tuning.applied(model.backbone, model.state) if model.tuning else nullcontext():
-        heard = _heard(model, pvp, examples, choices)
-        guessed = guesses(model.backbone, _one_mask(model, pvp, examples, heard), count)
-        words = _words(model, pvp, examples, choices, heard)
-    cuts = model.encoder.cuts(pvp.pattern, examples, heard.words.room(len(examples))) if _plainly(model) else None
-    before = probabilities(heard.scores.labels)
-    after = before if model.bias is None else probabilities(heard.scores.labels - model.bias)
-    rows: list[Row] = []
-    for i, (example, labels) in enumerate(zip(examples, choices, strict=True)):
-        rows.append(
-            {
-                "pattern": pvp.name,
-                "text": pvp.pattern.fill(example),
-                "read": model.backbone.tokenizer.decode(heard.encoded.ids[i]),
-                "guesses": guessed[i],
-                "words": words[i],
-                **({} if model.bias is None else {"uncalibrated": _by_label(labels, before[i])}),
-                "probabilities": _by_label(labels, after[i]),
-                "mass": float(heard.scores.mass[i]),
-                "cut": bool(heard.encoded.cut[i]),
-                "cuts": cuts[i] if cuts else [],
-            }
-        )
-    return rows
-
-
-def _plainly(model: Any) -> bool:
-    """Whether the pattern is all that it reads."""
-    return not (getattr(model, "instruction", "") or getattr(model, "rows", ()) or getattr(model, "chat", False))
-
-
-def _heard(model: Any, pvp: PVP, examples: Sequence[Example], choices: Sequence[Sequence[str]]) -> _Heard:
-    if hasattr(model, "read"):
-        read = model.read(examples)
-        return _Heard(read.encoded, read.words, model.score(read))
-    words = row_words(model.backbone, pvp, examples, None if model.task.fixed else choices)
-    encoded = model.encoder.cloze(pvp.pattern, examples, words.room(len(examples)))
-    return _Heard(encoded, words, answer(model.backbone, encoded, words.ids, model.decoding))
-
-
-def _one_mask(model: Model, pvp: PVP, examples: Sequence[Example], heard: _Heard) -> Encoded:
-    """The rows with one mask, where the model would guess a whole word."""
-    several = any(len(slots) > 1 for slots in heard.encoded.slots)
-    return model.encoder.cloze(pvp.pattern, examples) if several and _plainly(model) else heard.encoded
-
-
-def _words(
-    model: Model, pvp: PVP, examples: Sequence[Example], choices: Sequence[Sequence[str]], heard: _Heard
-) -> list[list[dict[str, Any]]]:
-    """Each row's label words in pieces, with their scores before calibration."""
-    spoken = [pvp.verbalizer.spoken(example, each) for example, each in zip(examples, choices, strict=True)]
-    ids = heard.words.take(range(len(examples)))
-    rows, choice, word = np.nonzero(ids[..., 0] >= 0)  # in the order of rows, choices, words
-    alone = np.full((len(examples), int(np.bincount(rows).max()), 1, ids.shape[-1]), -1, dtype=ids.dtype)
-    places = [int((rows[:at] == row).sum()) for at, row in enumerate(rows)]
-    alone[rows, places, 0] = ids[rows, choice, word]
-    scores = answer(model.backbone, heard.encoded, alone, model.decoding).labels
-    found: list[list[dict[str, Any]]] = [[] for _ in examples]
-    for row, c, w, place in zip(rows, choice, word, places, strict=True):
-        pieces = [int(piece) for piece in ids[row, c, w] if piece >= 0]
-        found[row].append(
-            {
-                "label": choices[row][c],
-                "word": spoken[row][c][w],
-                "pieces": model.backbone.tokenizer.convert_ids_to_tokens(pieces),
-                "score": float(scores[row, place]),
-            }
-        )
-    return found
-
-
 def _tried(
     job: Job, calibration: str, backbone: Backbone, pvp: PVP, examples: Sequence[Example], count: int
 ) -> list[Row]:
@@ -249,10 +157,6 @@ def _tried(
     except PromptlabError as error:
         why = " ".join(str(error).split())
         return [{"pattern": pvp.name, "text": pvp.pattern.fill(example), "skipped": why} for example in examples]
-
-
-def _by_label(labels: Sequence[str], shares: Any) -> dict[str, float]:
-    return dict(zip(labels, map(float, shares), strict=False))  # rows with fewer answers are padded
 
 
 def _plain(row: Row) -> Row:
