@@ -52,6 +52,7 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
     Attributes:
         classes_: all labels of the task as ``y`` wrote them, sorted; integers stand for the task's labels by order.
             (So a meta-estimator that numbers labels itself, like VotingClassifier, needs a task with sorted labels.)
+            Empty where rows bring their own candidates.
         task_: the Task.
         predictor_: what the method made.
         backbone_: the loaded Backbone; None where the method needs none.
@@ -121,18 +122,25 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
     # answers
 
     def predict(self, X: Any) -> np.ndarray:
-        """The likeliest label of each row, ``(rows,)``, in the values of ``classes_``."""
-        scores = self._scores(X)
-        return self.classes_[np.where(np.isnan(scores), -np.inf, scores).argmax(axis=1)]
+        """The likeliest label of each row, ``(rows,)``, in the values of ``classes_``; or the text of its candidate."""
+        rows, scores = self._scored(X)
+        best = np.where(np.isnan(scores), -np.inf, scores).argmax(axis=1) if rows else np.zeros(0, dtype=int)
+        if self.task_.fixed:
+            return self.classes_[best]
+        return np.array([self.task_.choices(row)[at] for row, at in zip(rows, best, strict=True)], dtype=object)
 
     def predict_proba(self, X: Any) -> np.ndarray:
-        """Probabilities, ``(rows, labels)``, in the order of ``classes_``."""
-        return probabilities(self._scores(X))
+        """Probabilities, ``(rows, labels)``, in the order of ``classes_``.
+
+        Where rows bring their own candidates: ``(rows, widest)``, in each row's own order, 0 where it has fewer.
+        """
+        scores = self._scored(X)[1]
+        return probabilities(scores) if scores.size else scores
 
     def decision_function(self, X: Any) -> np.ndarray:
         """Scores, ``(rows, labels)``; of two labels the second's lead over the first, ``(rows,)``."""
-        scores = self._scores(X)
-        return scores[:, 1] - scores[:, 0] if scores.shape[1] == 2 else scores
+        scores = self._scored(X)[1]
+        return scores[:, 1] - scores[:, 0] if self.task_.fixed and scores.shape[1] == 2 else scores
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
         """Accuracy.
@@ -148,6 +156,11 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         rows = self._read(X, self.task_, y is None, "X")
         labels = [str(row.label) for row in rows] if y is None else self._targets(self.task_, rows, y).labels
+        if not self.task_.fixed:
+            said, named = self.predict(rows), y is not None
+            known = [(label,) if named else row.right for row, label in zip(rows, labels, strict=True)]
+            hits = [one in right for one, right in zip(said, known, strict=True)]
+            return float(np.average(hits, weights=sample_weight))
         places = {self.task_.labels[at]: place for place, at in enumerate(self._order)}
         gold = self.classes_[[places[label] for label in labels]]
         return float(super().score(rows, gold, sample_weight))
@@ -167,12 +180,13 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
         task = self._asked()
         return show_untrained(task, self._loaded(), self._one_or_more(X, task))
 
-    def _scores(self, X: Any) -> np.ndarray:
+    def _scored(self, X: Any) -> tuple[list[Example], np.ndarray]:
         check_is_fitted(self)
         rows = self._read(X, self.task_, False, "X")
         if not rows:
-            return np.zeros((0, len(self._order)))
-        return np.asarray(self.predictor_.scores(rows), dtype=np.float64)[:, self._order]
+            return rows, np.zeros((0, len(self._order)))
+        scores = np.asarray(self.predictor_.scores(rows), dtype=np.float64)
+        return rows, scores[:, self._order] if self.task_.fixed else scores
 
     # rows and labels
 
@@ -230,7 +244,7 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
                 f"task is a {kind}. Write a Task, the name of a shipped one, or the path of a .yaml file."
             )
         task = self._task()
-        if not task.labels or task.range is not None:
+        if not (task.labels or task.candidates) or task.range is not None:
             raise SettingError(f"PromptClassifier chooses among labels, and '{task.name}' has none to choose from.")
         return task
 

@@ -1,9 +1,9 @@
 """Asking a pattern: label words of any length, the same for all rows or a row's own.
 
-    the words as ids              what each row can be answered with, at the mask
-    the rows as ids               as many masks as the row's longest word
-    log-probability of each word  one token: one pass (``score.py``); several: ``decode.py``
-    score of a choice             the mean over its words
+the words as ids              what each row can be answered with, at the mask
+the rows as ids               as many masks as the row's longest word
+log-probability of each word  one token: one pass (``score.py``); several: ``decode.py``
+score of a choice             the mean over its words
 """
 
 from collections.abc import Sequence

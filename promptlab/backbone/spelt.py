@@ -6,7 +6,7 @@
 So words of one token cost one input a row, the row itself.
 """
 
-from bisect import bisect_right
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -31,7 +31,7 @@ def spell(encoded: Encoded, ids: np.ndarray) -> tuple[Encoded, np.ndarray]:
         before = {place: _before(words[place]) for place in np.ndindex(words.shape[:2]) if words[place][0] >= 0}
         longest = _longest(before.values())
         for place, pieces in before.items():
-            at[(row, *place)] = len(inputs) + bisect_right(longest, pieces, key=lambda one, n=len(pieces): one[:n]) - 1
+            at[(row, *place)] = len(inputs) + _first(longest, pieces)
         for pieces in longest:
             _add(inputs, encoded, row, pieces)
     return inputs, at
@@ -47,6 +47,11 @@ def _longest(beginnings: Iterable[tuple[int, ...]]) -> list[tuple[int, ...]]:
     listed = sorted(set(beginnings))
     after: Sequence[tuple[int, ...] | None] = [*listed[1:], None]
     return [one for one, then in zip(listed, after, strict=True) if then is None or then[: len(one)] != one]
+
+
+def _first(longest: Sequence[tuple[int, ...]], pieces: tuple[int, ...]) -> int:
+    """The number of the first that begins with ``pieces``: a beginning sorts right before what begins with it."""
+    return bisect_left(longest, pieces)
 
 
 def _add(inputs: Encoded, encoded: Encoded, row: int, pieces: tuple[int, ...]) -> None:

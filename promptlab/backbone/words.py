@@ -42,7 +42,7 @@ class RowWords:
     """Token ids of the words that each row is asked for.
 
     Args:
-        ids: ``(rows, choices, words, pieces)`` int64, -1 where there is none; ``(1, ...)`` where all rows have the same.
+        ids: ``(rows, choices, words, pieces)`` int64, -1 where there is none; ``(1, ...)`` where rows share them.
         fixed: whether all rows have the same.
     """
 
@@ -191,9 +191,7 @@ def _fault(pvp: PVP, text: str) -> Fault:
     return Fault(f"pattern '{pvp.name}'", None, text)
 
 
-def _row(
-    reader: _Reader, pvp: PVP, row: int, spoken: Sequence[Sequence[str]], choices: Sequence[str]
-) -> np.ndarray:
+def _row(reader: _Reader, pvp: PVP, row: int, spoken: Sequence[Sequence[str]], choices: Sequence[str]) -> np.ndarray:
     found: dict[str, list[list[int]]] = {}
     for choice, words in zip(choices, spoken, strict=True):
         try:

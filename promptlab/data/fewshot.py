@@ -16,6 +16,7 @@ from itertools import chain
 from pathlib import Path
 
 from promptlab.data.sources import Splits, read_splits
+from promptlab.data.steps import taught
 from promptlab.errors import DataError, SettingError
 from promptlab.language.example import Example
 from promptlab.language.task import Task
@@ -28,11 +29,12 @@ class Sample:
     """What a run learns from and is tested on.
 
     Args:
-        train: the shots.
+        train: what the shots teach: the rows drawn, after the ``lesson`` of the task's step (``steps.py``).
         unlabeled: rows without labels.
         test: labelled rows.
         pool_from_train: whether ``unlabeled`` are the train rows that were not drawn.
         fingerprint: of all three; part of a run's identity.
+        notes: what the lesson did, where it did anything.
     """
 
     train: list[Example]
@@ -40,6 +42,7 @@ class Sample:
     test: list[Example]
     pool_from_train: bool
     fingerprint: str
+    notes: tuple[str, ...] = ()
 
 
 def sample_shots(
@@ -85,12 +88,15 @@ def sample(task: Task, splits: Splits, shots: int | str, seed: int, limit: int |
         raise DataError(f"{shots} shots a class, but '{task.name}' has no classes. Write -k total:{number} or -k all.")
     able = [row for row, example in enumerate(splits.train) if example.label is not None]
     chosen = [able[at] for at in draw([splits.train[row] for row in able], shots, seed, classes)]
-    train = [splits.train[row] for row in chosen]
+    drawn_rows = [splits.train[row] for row in chosen]
+    train = taught(task, drawn_rows)
     pool, drawn = splits.unlabeled, set(chosen)
     if pool is None:
         pool = [example.unlabelled() for row, example in enumerate(splits.train) if row not in drawn]
     test = limited(splits.test, limit)
-    return Sample(train, pool, test, splits.unlabeled is None, fingerprint(train, pool, test))
+    changed = f"prepare: {task.prepare}: {len(drawn_rows)} rows drawn, {len(train)} to learn from"
+    notes = (changed,) if train != drawn_rows else ()
+    return Sample(train, pool, test, splits.unlabeled is None, fingerprint(train, pool, test), notes)
 
 
 def draw(rows: Sequence[Example], shots: int | str, seed: int, labels: Sequence[str] = ()) -> list[int]:
@@ -221,7 +227,7 @@ def fingerprint(*parts: Sequence[Example]) -> str:
     digest = hashlib.sha256()
     for part in parts:
         for row in part:
-            content = [sorted(row.fields.items()), row.label, row.group]
+            content = [sorted(row.fields.items()), row.label, row.group, *([row.answers] if row.answers else [])]
             digest.update(json.dumps(content, separators=(",", ":")).encode() + b"\n")
         digest.update(b"\x00")
     return digest.hexdigest()[:16]

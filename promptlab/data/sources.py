@@ -13,7 +13,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from promptlab.data.answers import answerable
 from promptlab.data.columns import match_columns
+from promptlab.data.fields import plain
 from promptlab.data.files import KINDS, table_in, whole
 from promptlab.data.steps import prepared
 from promptlab.data.tables import Table, table_of
@@ -37,7 +39,8 @@ def read_examples(
     Args:
         source: a path (.jsonl .csv .tsv .parquet .txt, each also .gz), a Dataset, a DataFrame, or a list of dicts, of
             tuples (a label may come last), of texts (tasks of one input) or of Examples.
-        task: whose inputs and labels are looked for; other columns are ignored.
+        task: whose inputs and labels are looked for; other columns are ignored. Its ``prepare`` step sees the rows
+            as they come; Examples are taken as prepared.
         columns: column by input name, or by ``label`` and ``group``.
         labelled: True where every row needs a label, False where labels are left unread, None to take what is there.
         where: what messages call a source that isn't a file.
@@ -49,17 +52,21 @@ def read_examples(
     if isinstance(source, str | Path):
         table = table_in(Path(source))
     elif isinstance(source, Sequence) and source and all(isinstance(row, Example) for row in source):
-        return prepared(task.prepare, _checked(source, task, labelled, where or "list"))
+        return _checked(source, task, labelled, where or "list")
     else:
         table = table_of(source, where)
+    table = prepared(task.prepare, table)
     match = match_columns(table, task, columns or {}, labelled)
-    texts = {name: _texts(table, column) for name, column in match.inputs.items()}
+    texts = {name: _texts(table, column, name == task.candidates) for name, column in match.inputs.items()}
     labels = _labels(table, task, match.label, bool(labelled))
     groups = _groups(table, match.group)
-    rows = range(table.size)
-    return prepared(
-        task.prepare, [Example({name: texts[name][row] for name in texts}, labels[row], groups[row]) for row in rows]
-    )
+    made = [
+        Example(
+            {name: texts[name][row] for name in texts}, right[0] if right else None, groups[row], right[1:] and right
+        )
+        for row, right in enumerate(labels)
+    ]
+    return answerable(made, task, table.place)
 
 
 def _checked(rows: Sequence[Example], task: Task, labelled: bool | None, name: str) -> list[Example]:
@@ -69,19 +76,30 @@ def _checked(rows: Sequence[Example], task: Task, labelled: bool | None, name: s
         if lacking is not None:
             raise DataError(f"{name}[{at}] has no field '{lacking}'. Fields found: {', '.join(row.fields) or 'none'}.")
         label = None if labelled is False else _label(row.label, task, f"{name}[{at}]", bool(labelled))
-        found.append(row if label == row.label else replace(row, label=label))
-    return found
+        answers = () if label is None else row.answers
+        same = (label, answers) == (row.label, row.answers)
+        found.append(row if same else replace(row, label=label, answers=answers))
+    return answerable(found, task, lambda row: f"{name}[{row}]")
 
 
 # values
 
 
-def _texts(table: Table, column: str) -> list[Value]:
-    return [_value(value, table.place(row), column) for row, value in enumerate(table.fetch(column))]
+def _texts(table: Table, column: str, listed: bool = False) -> list[Value]:
+    read = _candidates if listed else _value
+    return [read(value, table.place(row), column) for row, value in enumerate(table.fetch(column))]
+
+
+def _candidates(value: Any, place: str, column: str) -> Value:
+    value = plain(value)
+    if not isinstance(value, list | tuple):
+        found = "no value for" if value is None else f"a {type(value).__name__} as"
+        raise DataError(f"{place}: {found} '{column}'. Write a list of candidate answers.")
+    return _value(value, place, column)
 
 
 def _value(value: Any, place: str, column: str) -> Value:
-    value = _plain(value)
+    value = plain(value)
     if isinstance(value, str):
         return whole(value, f"{place}: '{column}'")
     if value is None:
@@ -93,33 +111,32 @@ def _value(value: Any, place: str, column: str) -> Value:
     raise DataError(f"{place}: '{column}' is a {type(value).__name__}. Write a text, or a list of texts.")
 
 
-def _plain(value: Any) -> Any:
-    """A value without NumPy; None where it is missing."""
-    value = value.tolist() if hasattr(value, "tolist") else value
-    return None if isinstance(value, float) and value != value else value
-
-
 def _groups(table: Table, column: str | None) -> list[str | None]:
     if column is None:
         return [None] * table.size
-    return [None if value is None else str(value) for value in map(_plain, table.fetch(column))]
+    return [None if value is None else str(value) for value in map(plain, table.fetch(column))]
 
 
 # labels
 
 
-def _labels(table: Table, task: Task, column: str | None, needed: bool) -> list[str | None]:
+def _labels(table: Table, task: Task, column: str | None, needed: bool) -> list[tuple[str, ...]]:
+    """The right answers of each row: one, none where it is not known; perhaps several where rows bring candidates."""
     if column is None:
-        return [None] * table.size
+        return [()] * table.size
     names, found = _class_names(table, task, column), []
     known: dict[tuple[type, str], str] = {}
-    for row, value in enumerate(map(_plain, table.fetch(column))):
-        value = names.get(value, value) if names else value
-        key = (type(value), str(value))
-        label = known.get(key) or _label(value, task, table.place(row), needed)
-        if label is not None:
-            known[key] = label
-        found.append(label)
+    for row, value in enumerate(map(plain, table.fetch(column))):
+        several = value if isinstance(value, list | tuple) and not task.fixed else [value]
+        right = []
+        for each in several or [None]:
+            each = names.get(each, each) if names else each
+            key = (type(each), str(each))
+            label = known.get(key) or _label(each, task, table.place(row), needed)
+            if label is not None:
+                known[key] = label
+                right.append(label)
+        found.append(tuple(dict.fromkeys(right)))
     return found
 
 

@@ -59,10 +59,21 @@ def table_of(source: Any, where: str = "") -> Table:
     return _of_rows(source, name)
 
 
-def by_name(name: str, rows: Sequence[Mapping[Any, Any]], place: Callable[[int], str]) -> Table:
+def by_name(
+    name: str,
+    rows: Sequence[Mapping[Any, Any]],
+    place: Callable[[int], str],
+    classes: Mapping[str, Sequence[str]] | None = None,
+) -> Table:
     """A table of rows that name their fields; its columns are all the names found."""
     columns = tuple(dict.fromkeys(str(key) for row in rows for key in row))
-    return Table(name, columns, len(rows), lambda column: [row.get(column) for row in rows], place)
+    return Table(name, columns, len(rows), lambda column: [row.get(column) for row in rows], place, True, classes or {})
+
+
+def rows_of(table: Table) -> list[dict[str, Any]]:
+    """The rows of a table as mappings, every column in each."""
+    columns = {column: table.fetch(column) for column in table.columns}
+    return [{column: values[row] for column, values in columns.items()} for row in range(table.size)]
 
 
 def _library_class(source: Any) -> str:

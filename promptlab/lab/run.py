@@ -39,7 +39,7 @@ class Scored:
 
     Args:
         run: which.
-        scores: of the test rows, ``(rows, labels)``.
+        scores: of the test rows, ``(rows, labels)``; minus infinity where a row has fewer candidates than others.
         facts: what the predictor says of itself.
         fit_seconds: from the call to the predictor; of a stack, its share.
         predict_seconds: scoring the test rows.
@@ -122,10 +122,15 @@ def _job(run: Run) -> Job:
 
 
 def _checked(scores: np.ndarray, run: Run) -> np.ndarray:
-    wanted = (len(run.sample.test), len(run.task.labels))
+    wanted = (len(run.sample.test), max(map(len, _choices(run)), default=0))
     if scores.shape != wanted:
         raise SettingError(f"{run.contender.text} gave scores {scores.shape} where {wanted} (rows, labels) are due.")
     return scores
+
+
+def _choices(run: Run) -> list[tuple[str, ...]]:
+    """What can be answered for each test row."""
+    return [run.task.choices(example) for example in run.sample.test]
 
 
 def _shared(done: Sequence[Scored]) -> list[Scored]:
@@ -137,8 +142,7 @@ def _shared(done: Sequence[Scored]) -> list[Scored]:
 
 
 def _finish(scored: Scored, model: Any, together: Sequence[str]) -> Finished:
-    labels = list(scored.run.task.labels)
-    gold = np.array([labels.index(str(example.label)) for example in scored.run.sample.test], dtype=np.int64)
+    gold = np.array([scored.run.task.gold(example) for example in scored.run.sample.test], dtype=np.int64)
     row = {**_what(scored.run), **_outcome(scored, gold), **_circumstances(scored, model), "together": list(together)}
     return Finished(plain(row), scored.scores, gold)
 
@@ -165,13 +169,15 @@ def _what(run: Run) -> Row:
 
 def _outcome(scored: Scored, gold: np.ndarray) -> Row:
     task, test = scored.run.task, scored.run.sample.test
-    lost = np.isnan(scored.scores)
+    choices, lost = _choices(scored.run), np.isnan(scored.scores)
     usable = np.where(lost, -np.inf, scored.scores)
-    answers = [task.labels[i] for i in usable.argmax(axis=1)]
-    sure = probabilities(np.where(lost.any(axis=1, keepdims=True), 0.0, scored.scores))
-    right, groups = [task.labels[i] for i in gold], [example.group for example in test]
+    answers = [choices[row][at] for row, at in enumerate(usable.argmax(axis=1))]
+    level = lost.any(axis=1, keepdims=True) & ~np.isneginf(scored.scores)
+    sure = probabilities(np.where(level, 0.0, scored.scores))
+    right, groups = [choices[row][at] for row, at in enumerate(gold)], [example.group for example in test]
     names = dict.fromkeys([*task.metrics, *_BESIDE])
-    metrics = {name: compute(name, right, answers, task.labels, sure, groups) for name in names}
+    own = {} if task.fixed else {"candidates": choices, "answers": [example.right for example in test]}
+    metrics = {name: compute(name, right, answers, task.labels, sure, groups, **own) for name in names}
     notes = [*_list(scored.facts.get("notes")), *_sample_notes(scored.run)]
     notes += [f"{int(lost.any(axis=1).sum())} test rows without finite scores"] if lost.any() else []
     return {"metric": task.metrics[0], "score": metrics[task.metrics[0]], "metrics": metrics, "notes": notes}

@@ -4,7 +4,7 @@ Lengths and rates were chosen on imdb, mnli and cola alone, with equal effort fo
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import groupby
 
 import numpy as np
@@ -59,7 +59,7 @@ def cloze_member(job: Job, pvp: PVP, key: str) -> Member:
             rows.append(example)
             targets.append(kept.index(one))
             choices.append(tuple(listed[at] for at in kept))
-    return replace(_member(job, key, rows, np.array(targets), pvp), choices=choices)
+    return _member(job, key, rows, np.array(targets), pvp, choices)
 
 
 def head_member(job: Job, key: str) -> Member:
@@ -97,11 +97,19 @@ def _golds(job: Job) -> list[tuple[int, ...]]:
     return found
 
 
-def _member(job: Job, key: str, rows: Sequence[Example], targets: np.ndarray, pvp: PVP | None) -> Member:
+def _member(
+    job: Job,
+    key: str,
+    rows: Sequence[Example],
+    targets: np.ndarray,
+    pvp: PVP | None,
+    choices: Sequence[Sequence[str]] | None = None,
+) -> Member:
     rates = {name: float(job.settings[name]) for name in ("lr", "weight_decay") if name in job.settings}
     return Member(
         key=f"{job.task.name}/{key}/seed{job.seed}", examples=rows, targets=targets,
-        labels=len(job.task.labels), inputs=tuple(job.task.inputs), pvp=pvp, unlabelled=job.unlabelled, **rates,
+        labels=len(job.task.labels), inputs=tuple(job.task.inputs), pvp=pvp, choices=choices,
+        unlabelled=job.unlabelled, **rates,
     )  # fmt: skip
 
 

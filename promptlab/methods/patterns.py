@@ -58,8 +58,8 @@ def fixed(task: Task) -> None:
     labelled(task)
     if not task.fixed:
         raise SettingError(
-            f"{task.name}: its rows bring their own candidates ('{task.candidates}'), and this method learns one output "
-            "a label. Write a method that asks patterns: zero-shot, in-context or prompt."
+            f"{task.name}: its rows bring their own candidates ('{task.candidates}'), and this method learns one "
+            "output a label. Write a method that asks patterns: zero-shot, in-context or prompt."
         )
 
 

@@ -20,6 +20,7 @@ from promptlab.language.example import Example
 from promptlab.language.task import Task
 from promptlab.methods.members import gold
 from promptlab.methods.method import Job, Predictor, Saved
+from promptlab.methods.patterns import fixed
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class Probe:
 
         encoder = Encoder(backbone)
         for job in jobs:
+            fixed(job.task)
             targets = gold(job)
             probed = Probed(job.task, backbone, encoder, self.pool)
             features = probed.features(job.labelled)

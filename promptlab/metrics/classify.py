@@ -1,7 +1,7 @@
 """Metrics of labels, by the names that a task's ``metric`` may give.
 
 Each takes ``Answers`` and returns a float; all but the calibration error grow with quality. F1 and Matthews correlation
-are scikit-learn's.
+are scikit-learn's. Where a row has several right answers, any of them is right.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,6 +11,7 @@ import numpy as np
 
 from promptlab.errors import DataError, SettingError, did_you_mean
 from promptlab.metrics.calibration import expected_calibration_error
+from promptlab.metrics.spans import exact, overlap
 
 
 @dataclass(frozen=True)
@@ -20,9 +21,11 @@ class Answers:
     Args:
         gold: the right label of each row.
         predicted: the label said.
-        labels: all labels, in the task's order.
-        probabilities: of each label, ``(rows, labels)``.
+        labels: all labels, in the task's order; empty where rows bring their own candidates.
+        probabilities: of each label, ``(rows, labels)``; of each candidate, zeros behind a row's last.
         groups: of each row, where rows belong together (all answers to one question).
+        candidates: what could be said of each row, where that is not ``labels``.
+        answers: all right answers of each row, where there may be several.
     """
 
     gold: Sequence[str]
@@ -30,6 +33,18 @@ class Answers:
     labels: Sequence[str]
     probabilities: np.ndarray | None = None
     groups: Sequence[str | None] | None = None
+    candidates: Sequence[Sequence[str]] | None = None
+    answers: Sequence[Sequence[str]] | None = None
+
+    @property
+    def right(self) -> Sequence[Sequence[str]]:
+        """Every right answer of each row."""
+        return [[label] for label in self.gold] if self.answers is None else self.answers
+
+    @property
+    def hits(self) -> list[bool]:
+        """Whether each row was answered rightly."""
+        return [said in right for said, right in zip(self.predicted, self.right, strict=True)]
 
 
 def compute(
@@ -39,6 +54,8 @@ def compute(
     labels: Sequence[str],
     probabilities: np.ndarray | None = None,
     groups: Sequence[str | None] | None = None,
+    candidates: Sequence[Sequence[str]] | None = None,
+    answers: Sequence[Sequence[str]] | None = None,
 ) -> float:
     """One metric of a set of answers.
 
@@ -49,6 +66,8 @@ def compute(
         labels: all labels, in the task's order.
         probabilities: of each label, ``(rows, labels)``; only ``ece`` needs them.
         groups: of each row; only ``em`` reads them.
+        candidates: what could be said of each row (``Task.choices``), where tasks have no fixed labels.
+        answers: all right answers of each row (``Example.right``), where there may be several.
 
     Raises:
         SettingError: no such metric.
@@ -58,14 +77,15 @@ def compute(
         raise SettingError(f"no metric '{name}'.{did_you_mean(name, METRICS)} Known: {', '.join(METRICS)}.")
     if not len(gold) or len(gold) != len(predicted):
         raise DataError(f"{name}: {len(gold)} right labels and {len(predicted)} answers. Give one answer a row.")
-    return METRICS[name].score(Answers(gold, predicted, labels, probabilities, groups))
+    for what, given in (("candidates", candidates), ("answers", answers)):
+        if given is not None and len(given) != len(gold):
+            raise DataError(f"{name}: {what} of {len(given)} rows, but {len(gold)} right labels. Give them a row.")
+    return METRICS[name].score(Answers(gold, predicted, labels, probabilities, groups, candidates, answers))
 
 
 def accuracy(answers: Answers) -> float:
     """The share of rows answered rightly."""
-    from sklearn.metrics import accuracy_score
-
-    return float(accuracy_score(list(answers.gold), list(answers.predicted)))
+    return sum(answers.hits) / len(answers.hits)
 
 
 def f1(answers: Answers) -> float:
@@ -112,10 +132,26 @@ def em(answers: Answers) -> float:
     """The share of groups answered rightly in every row; of rows, where there are no groups."""
     groups = answers.groups or [None] * len(answers.gold)
     right: dict[str | int, bool] = {}
-    for row, (gold, predicted, group) in enumerate(zip(answers.gold, answers.predicted, groups, strict=True)):
+    for row, (hit, group) in enumerate(zip(answers.hits, groups, strict=True)):
         key = row if group is None else group
-        right[key] = right.get(key, True) and gold == predicted
+        right[key] = right.get(key, True) and hit
     return sum(right.values()) / len(right)
+
+
+def answer_f1(answers: Answers) -> float:
+    """ReCoRD's F1: words shared with the best of the right answers, after SQuAD's normalisation; mean over rows."""
+    return _best(answers, overlap)
+
+
+def answer_em(answers: Answers) -> float:
+    """ReCoRD's EM: whether one of the right answers was given, after SQuAD's normalisation; mean over rows."""
+    return _best(answers, exact)
+
+
+def _best(answers: Answers, score: Callable[[str, str], float]) -> float:
+    both = zip(answers.predicted, answers.right, strict=True)
+    best = [max((score(said, one) for one in right), default=0.0) for said, right in both]
+    return sum(best) / len(best)
 
 
 def ece(answers: Answers) -> float:
@@ -126,8 +162,13 @@ def ece(answers: Answers) -> float:
     """
     if answers.probabilities is None:
         raise DataError("ece: the calibration error needs the probability of each label. Give probabilities=.")
-    at = {label: position for position, label in enumerate(answers.labels)}
-    return expected_calibration_error(answers.probabilities, np.array([at[label] for label in answers.gold]))
+    rows = answers.candidates or [answers.labels] * len(answers.gold)
+    # of several right answers the one that was said, if it was
+    meant = [
+        said if hit else gold for said, gold, hit in zip(answers.predicted, answers.gold, answers.hits, strict=True)
+    ]
+    at = [list(choices).index(label) for choices, label in zip(rows, meant, strict=True)]
+    return expected_calibration_error(answers.probabilities, np.array(at))
 
 
 def _numbers(labels: Sequence[str]) -> np.ndarray:
@@ -150,10 +191,13 @@ class Metric:
 METRICS: dict[str, Metric] = {
     "accuracy": Metric(accuracy, "share of rows answered rightly"),
     "f1": Metric(f1, "F1 of the last of two labels; macro-F1 of more"),
+    "f1a": Metric(f1, "MultiRC's F1 of right answers, over all answers of all questions"),
     "macro_f1": Metric(macro_f1, "mean of the labels' F1"),
     "mcc": Metric(mcc, "Matthews correlation"),
     "matthews_correlation": Metric(mcc, "the same under its long name"),
     "pearson": Metric(pearson, "Pearson correlation of numbers"),
     "em": Metric(em, "share of groups of rows answered rightly throughout"),
+    "answer_f1": Metric(answer_f1, "ReCoRD's F1: words shared with the best right answer"),
+    "answer_em": Metric(answer_em, "ReCoRD's EM: one of the right answers, word for word"),
     "ece": Metric(ece, "expected calibration error, ten bins; smaller is better"),
 }

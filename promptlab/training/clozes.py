@@ -1,4 +1,4 @@
-"""Label words in training: one pass a step, whatever their length (Schick & Schütze 2021, arXiv:2009.07118, section 3.1).
+"""Label words in training: one pass a step, whatever their length (Schick & Schütze 2021, arXiv:2009.07118).
 
     masked    as many masks as the row's longest word; piece i of any word is read at mask i
     causal    the row with the words behind it (``spelt.py``); piece i is read behind those before it

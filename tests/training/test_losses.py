@@ -45,3 +45,23 @@ def test_a_label_that_a_mixed_stack_lacks_gets_no_share_of_the_loss():
     torch.testing.assert_close(
         losses.hard(with_gap, torch.tensor([0])), losses.hard(scores([1.0, 2.0]), torch.tensor([0]))
     )
+
+
+def test_the_hinge_keeps_every_wrong_choice_a_margin_behind_the_right_one():
+    rows, gold = [[-1.0, -1.5, -4.0], [-2.0, -0.5, -math.inf]], [0, 0]
+    by_hand = []
+    for row, right in zip(rows, gold, strict=True):
+        total = 0.0
+        for at, score in enumerate(row):
+            if at != right:
+                total += max(0.0, 1 - row[right] + score)
+        by_hand.append(total)
+    asked = scores(*rows).requires_grad_(True)
+    found = losses.hinge(asked, torch.tensor(gold))
+    assert found.tolist() == by_hand == [0.5, 2.5]
+    found.sum().backward()
+    assert asked.grad.tolist() == [[-1.0, 1.0, 0.0], [-1.0, 1.0, 0.0]]
+
+
+def test_a_row_with_one_choice_costs_nothing():
+    assert losses.hinge(scores([-3.0, -math.inf]), torch.tensor([0])).tolist() == [0.0]
