@@ -103,7 +103,7 @@ def _unigram() -> list[tuple[str, float]]:
 
 def _modernbert_tokenizer() -> PreTrainedTokenizerFast:
     special = {f"{name}_token": f"[{name.upper()}]" for name in ("unk", "cls", "sep", "pad", "mask")}
-    vocab, merges = _byte_bpe(list(special.values()))
+    vocab, merges = _byte_bpe([*special.values(), "[unused0]"])
     special["mask_token"] = AddedToken("[MASK]", lstrip=True, special=True)  # as published
     raw = Tokenizer(models.BPE(vocab=vocab, merges=merges))
     raw.pre_tokenizer, raw.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
@@ -112,6 +112,7 @@ def _modernbert_tokenizer() -> PreTrainedTokenizerFast:
         pair="[CLS] $A [SEP] $B [SEP]",
         special_tokens=[(token, vocab[token]) for token in ("[CLS]", "[SEP]")],
     )
+    raw.add_tokens([AddedToken("[unused0]", normalized=True, special=False)])  # as published too
     return PreTrainedTokenizerFast(tokenizer_object=raw, model_input_names=["input_ids", "attention_mask"], **special)
 
 

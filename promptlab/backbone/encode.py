@@ -11,6 +11,7 @@ can spell a special token. Around the mask that means: as the words on both side
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain, takewhile
+from typing import Any
 
 from promptlab.backbone.backbone import Backbone
 from promptlab.backbone.fragments import WORD, Fragment, Fragments
@@ -19,8 +20,10 @@ from promptlab.backbone.specials import specials_of
 from promptlab.backbone.truncation import Column, fit
 from promptlab.errors import BackboneError, DataError
 from promptlab.language.example import Example
-from promptlab.language.grammar import Field, Mask, Part, Sep, Text, Token, apply
+from promptlab.language.grammar import Field, Mask, Part, Sep, Text, Token
 from promptlab.language.pattern import Pattern
+
+_LAST = 6  # tokens that say where a field was cut
 
 
 @dataclass
@@ -94,6 +97,45 @@ class Encoder:
             BackboneError: a causal backbone and a field after the mask, or a special token it does not have.
             PatternError: the pattern generates.
         """
+        columns, limits = self._laid(pattern, examples, pieces, max_length)
+        encoded = self._rows(columns, examples, limits, f"pattern '{pattern.name}'")
+        causal = self.backbone.kind == "causal"
+        encoded.slots = [[len(ids) - 1] for ids in encoded.ids] if causal else _positions(columns)
+        return encoded
+
+    def cuts(
+        self,
+        pattern: Pattern,
+        examples: Sequence[Example],
+        pieces: int | Sequence[int] = 1,
+        max_length: int | None = None,
+    ) -> list[list[dict[str, Any]]]:
+        """Where rows are cut: each ``field`` that lost tokens, how many are ``read``, ``of`` how many, ``until`` where.
+
+        Args:
+            pattern: as :meth:`cloze`, as the others.
+            examples: what fills the fields.
+            pieces: tokens of the longest label word, or of each row's.
+            max_length: tokens a row may have.
+
+        Raises:
+            DataError, BackboneError, PatternError: as :meth:`cloze`.
+        """
+        columns, limits = self._laid(pattern, examples, pieces, max_length)
+        whole = [list(map(len, column.ids)) for column in columns]
+        self._rows(columns, examples, limits, f"pattern '{pattern.name}'")
+        found: list[list[dict[str, Any]]] = [[] for _ in examples]
+        for column, lengths in zip(columns, whole, strict=True):
+            for row, (ids, length) in enumerate(zip(column.ids, lengths, strict=True)):
+                if column.field and len(ids) < length:
+                    until = self.backbone.tokenizer.decode(list(ids)[-_LAST:]).strip()
+                    found[row].append({"field": column.field.name, "read": len(ids), "of": length, "until": until})
+        return found
+
+    def _laid(
+        self, pattern: Pattern, examples: Sequence[Example], pieces: int | Sequence[int], max_length: int | None
+    ) -> tuple[list[Column], list[int]]:
+        """All pieces of the rows, uncut, and the tokens that each row may have."""
         causal = self.backbone.kind == "causal"
         parts = until_mask(pattern, self.backbone.name) if causal else pattern.parts
         layout = lay_out(parts, self.specials.parts)
@@ -101,10 +143,7 @@ class Encoder:
         masks = [() if causal else (self._mask_id(),) * length for length in room]
         columns = self._columns(layout, examples, masks, ends=not causal)
         most = self._limit(max_length)
-        limits = [most - length if causal else most for length in room]
-        encoded = self._rows(columns, examples, limits, f"pattern '{pattern.name}'")
-        encoded.slots = [[len(ids) - 1] for ids in encoded.ids] if causal else _positions(columns)
-        return encoded
+        return columns, [most - length if causal else most for length in room]
 
     def plain(self, examples: Sequence[Example], inputs: Sequence[str], max_length: int | None = None) -> Encoded:
         """Bare fields, as the tokenizer itself would join them: one text, or two with the model's separators.
@@ -144,11 +183,18 @@ class Encoder:
                 if isinstance(part, Mask):
                     columns.append(Column(list(masks), number, mask=True))
                 elif isinstance(part, Token):
-                    columns.append(Column([(self._token_id(part.name),)] * len(examples), number))
+                    columns.append(Column([self._token_ids(part)] * len(examples), number))
                 else:
                     ids = self.fragments.all(map(Fragment.of, *around))
                     columns.append(Column(ids, number, part if isinstance(part, Field) else None))
         return columns + (_special(frame.runs[-1], len(examples)) if ends else [])
+
+    def _token_ids(self, part: Token) -> tuple[int, ...]:
+        """The token, after what its tokenizer makes of the space before it: nothing, or a token of its own."""
+        found, tokenizer = self._token_id(part.name), self.backbone.tokenizer
+        read, base = (tokenizer(text, add_special_tokens=False)["input_ids"] for text in (f"x {part.name}", "x"))
+        alone = read[: len(base)] == base and read[len(base) :][-1:] == [found]
+        return (*read[len(base) : -1], found) if part.space and alone else (found,)
 
     def _token_id(self, name: str) -> int:
         tokenizer = self.backbone.tokenizer
@@ -197,7 +243,7 @@ def _shown(part: Laid, examples: Sequence[Example]) -> list[str]:
     texts = []
     for row, example in enumerate(examples, 1):
         try:
-            texts.append(" " * part.space + sound(apply(part.filters, example.text(part.name))))
+            texts.append(" " * part.space + sound(part.read(example)))
         except DataError as error:
             raise DataError(f"row {row}: {error}") from None
     return texts

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 from promptlab.backbone.fragments import WORD
 from promptlab.errors import BackboneError, PatternError
-from promptlab.language.grammar import Field, Mask, Part, Sep, Soft, Target, Text, Token
+from promptlab.language.grammar import Field, Labels, Mask, Part, Sep, Soft, Target, Text, Token
 from promptlab.language.pattern import Pattern
 
 Laid = Text | Field | Mask | Token
@@ -21,7 +21,7 @@ def lay_out(parts: Iterable[Part], pairs: bool) -> list[list[Laid]]:
         pairs: whether ``{sep}`` parts segments; otherwise it is a newline.
 
     Raises:
-        PatternError: the pattern generates.
+        PatternError: the pattern generates, or lists labels and is of no task.
     """
     segments: list[list[Laid]] = [[]]
     for part in parts:
@@ -36,6 +36,10 @@ def lay_out(parts: Iterable[Part], pairs: bool) -> list[list[Laid]]:
                 _add(segments[-1], Text(" " * space + (words or "")))
             case Target():
                 raise PatternError("a pattern with {target} generates text, so no label word answers it. Write {mask}.")
+            case Labels():
+                raise PatternError(
+                    "{labels} lists a task's labels, and this pattern is of no task. Put it into a task."
+                )
             case _:
                 _add(segments[-1], part)
     return segments

@@ -11,20 +11,23 @@ from promptlab.cli.output import out, out_columns, out_json, out_line
 from promptlab.errors import Fault, PatternError, SettingError, did_you_mean
 from promptlab.language.example import Example
 from promptlab.language.library import load_task, task_names
-from promptlab.language.pattern import BLANK
 from promptlab.language.task import Task
+from promptlab.methods.screen import rows_lines
 from promptlab.registry import BACKBONES, CALIBRATIONS, METHODS, TUNINGS, Entry
 
-Line = list[tuple[str, str]]  # text and style
+POOL = 500  # rows that calibration=batch averages over
 KINDS = ("tasks", "methods", "tunings", "calibrations", "backbones")
 
 LS = options.examples("promptlab ls", "promptlab ls methods --json")
 SHOW = options.examples(
     'promptlab show reviews --text "A gorgeous, witty film."',
+    'promptlab show reviews --text "Meh." --patterns all+letters --calibration contextual --json',
     'promptlab show mnli --field premise="It rains." --field hypothesis="It is wet." --backbone FOLDER',
 )
 CHECK = options.examples(
-    "promptlab check patterns/mine.yaml", "promptlab check mr mnli --backbone FOLDER --data DIR --json"
+    "promptlab check patterns/mine.yaml",
+    "promptlab check reviews --backbone mini",
+    "promptlab check mr mnli --backbone FOLDER --data DIR --patterns all+letters --json",
 )
 
 
@@ -76,29 +79,57 @@ def show(
     task: options.TaskName,
     text: Annotated[str | None, typer.Option(help="The text, for a task of one input.")] = None,
     field: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=TEXT", help="An input; once for each of them.")
+        list[str] | None,
+        typer.Option(metavar="NAME=TEXT", help="An input; once for each, and once for each item of a list."),
     ] = None,
+    patterns: options.Patterns = "all",
     backbone: options.Backbone = "mini",
+    calibration: Annotated[
+        str,
+        typer.Option(
+            help="none, contextual, pmi or batch: probabilities before and after.", rich_help_panel=options.MODEL
+        ),
+    ] = "none",
+    data: options.Data = None,
+    unlabeled: options.Unlabeled = None,
     json: options.Json = False,
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
 ) -> None:
-    """Show what the model reads: each pattern filled in, and its guesses at the mask."""
+    """Show what the model reads and why it answers so: patterns filled in, guesses, label words, where it was cut."""
     asked = load_task(task)
     example = example_of(asked, text, field or [])
-    shown = [{"pattern": pvp.name, "text": pvp.pattern.fill(example)} for pvp in asked.pvps]
-    if backbone != "none":
-        shown = _guessed(asked, example, backbone, device, dtype)
+    if backbone == "none":
+        shown = [{"pattern": pvp.name, "text": pvp.pattern.fill(example)} for pvp in asked.select(patterns)]
+    else:
+        from promptlab.backbone.backbone import load_backbone
+        from promptlab.methods.shown import show_untrained
+
+        pool = _pool(asked, data, unlabeled) if calibration == "batch" else ()
+        model = load_backbone(backbone, device, dtype)
+        found = show_untrained(asked, model, [example], 5, patterns, calibration, pool).to_dict()
+        shown = found["texts"][0]["patterns"]
     if json:
         out_json(shown)
         return
-    for row in shown:
-        for line in _screen(row, max(len(one["pattern"]) for one in shown)):
-            out_line(*line)
+    for line in rows_lines(shown, whole=True):
+        out_line(*line)
+
+
+def _pool(task: Task, data: Path | None, unlabeled: Path | None) -> Sequence[Example]:
+    """The rows that ``calibration=batch`` averages over."""
+    from promptlab.data.sources import read_examples, read_splits
+
+    if unlabeled is not None:
+        return read_examples(unlabeled, task, labelled=False)[:POOL]
+    if data is None and "builtin" not in (task.dataset or {}):
+        return ()
+    splits = read_splits(task, data)
+    return (splits.unlabeled or [row.unlabelled() for row in splits.train])[:POOL]
 
 
 def example_of(task: Task, text: str | None, fields: list[str]) -> Example:
-    """The example that ``--text`` or ``--field`` gives.
+    """The example that ``--text`` or ``--field`` gives; the items of a list field are given one by one.
 
     Raises:
         SettingError: an input without text, a field that is no input, or ``--text`` for several inputs.
@@ -107,7 +138,10 @@ def example_of(task: Task, text: str | None, fields: list[str]) -> Example:
     wanted = " ".join(f"--field {name}=..." for name in inputs)
     if text is not None and len(inputs) != 1:
         raise SettingError(f"'{task.name}' reads {', '.join(inputs)}, so one --text is too little. Write {wanted}.")
-    given = dict(options.pair(field, "--field") for field in fields) | ({inputs[0]: text} if text is not None else {})
+    pairs = [options.pair(field, "--field") for field in fields] + ([(inputs[0], text)] if text is not None else [])
+    given: dict[str, str | tuple[str, ...]] = dict(pairs)
+    if task.candidates in given:
+        given[task.candidates] = tuple(value for name, value in pairs if name == task.candidates)
     for name in given:
         if name not in inputs:
             raise SettingError(
@@ -120,52 +154,21 @@ def example_of(task: Task, text: str | None, fields: list[str]) -> Example:
     return Example({name: given[name] for name in inputs})
 
 
-def _guessed(task: Task, example: Example, backbone: str, device: str, dtype: str) -> list[dict[str, Any]]:
-    from promptlab.classifier import PromptClassifier
-
-    asking = PromptClassifier(task, method="zero-shot", backbone=backbone, device=device, dtype=dtype)
-    return [dict(row) for row in asking.show(example)]
-
-
-def _screen(row: dict[str, Any], width: int) -> Iterator[Line]:
-    """The lines of one pattern."""
-    before, mask, after = " ".join(row["text"].split()).partition(BLANK)
-    yield [(f"  {row['pattern']:<{width}}  ", "cyan"), (before, ""), (mask, "bold yellow"), (after, "")]
-    indent = " " * (width + 4)
-    if row.get("skipped"):
-        yield [(f"{indent}skipped  ", "dim"), (row["skipped"], "")]
-    if row.get("guesses"):
-        yield [(f"{indent}guesses  ", "dim"), ("  ".join(f"{word} {_share(p)}" for word, p in row["guesses"]), "")]
-    if row.get("probabilities"):
-        yield [(f"{indent}labels   ", "dim"), *_ranked(row)]
-    if row.get("cut"):
-        yield [(f"{indent}cut      ", "dim"), ("the text is longer than the model reads", "")]
-
-
-def _ranked(row: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Labels with their probabilities, the likeliest first and bright, and the mass on their words."""
-    ranked = sorted(row["probabilities"].items(), key=lambda each: -each[1])
-    for at, (label, p) in enumerate(ranked):
-        yield f"{'  ' if at else ''}{label} {_share(p)}", "" if at else "bold green"
-    if row.get("mass") is not None:
-        yield f"    mass on label words {_share(row['mass'])}", "dim"
-
-
-def _share(p: float) -> str:
-    return f"{p:.2f}".removeprefix("0")
-
-
 def check(
     files: Annotated[list[str], typer.Argument(metavar="FILE...|TASK...", help="Pattern files, or names of tasks.")],
     backbone: Annotated[
         str | None,
         typer.Option("--backbone", "-b", help="A language model to read them with.", rich_help_panel=options.MODEL),
     ] = None,
+    patterns: options.Patterns = "all",
     data: options.Data = None,
     json: options.Json = False,
     device: options.Device = "auto",
 ) -> None:
-    """Check pattern files: faults, and with a backbone how label words split and what is cut off."""
+    """Check pattern files: faults; with a backbone how label words split, which begin alike, and what is cut off.
+
+    Rows are those of --data, or the task's own where the package has them.
+    """
     tasks, faults = _read_all(files)
     if faults:
         raise PatternError(faults)
@@ -176,7 +179,7 @@ def check(
         from promptlab.cli.reading import HEADS, cells, examined
 
         model, heads = load_backbone(backbone, device, allow_new_head=True), HEADS
-        found = [row for name, task in tasks.items() for row in examined(name, task, model, data)]
+        found = [row for name, task in tasks.items() for row in examined(name, task, model, data, patterns)]
     if json:
         out_json(found)
     else:

@@ -33,6 +33,10 @@ Data = Annotated[
     Path | None,
     typer.Option(help="Folder with TASK/train.jsonl, test.jsonl, unlabeled.jsonl.", rich_help_panel=DATA),
 ]
+Patterns = Annotated[
+    str,
+    typer.Option(metavar="NAME+NAME", help="all, first, or names; letters and modernbert-letters are every task's."),
+]
 Train = Annotated[Path | None, typer.Option(help="File of labelled rows of your own.", rich_help_panel=DATA)]
 Unlabeled = Annotated[Path | None, typer.Option(help="File of rows without labels.", rich_help_panel=DATA)]
 Test = Annotated[Path | None, typer.Option(help="File of labelled rows to be tested on.", rich_help_panel=DATA)]

@@ -6,6 +6,7 @@
     {mask}               where the label word stands: exactly one (or one {target}, in generation)
     {soft:5}             five learnt tokens                {soft:It was}  as many as the words have, started from them
     {sep}                the border between two segments   {token:[unused0]}  a special token by name
+    {labels}             the labels by letter, a line each: ``A: word``        {labels:-}  ``- A: word``
 
 A space directly before a slot belongs to the slot, so that ``was {mask}`` asks RoBERTa for a word that starts with a
 space and ``({mask}`` for one that does not. White space beside ``{sep}`` is dropped. A pattern is parsed by
@@ -18,6 +19,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from promptlab.errors import Fault, PatternError, did_you_mean
+from promptlab.language.example import Example
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,22 @@ class Field:
     name: str
     filters: tuple[str, ...] = ()
     keep: bool = False
+    space: bool = False
+
+    def read(self, example: Example) -> str:
+        """The field's text, filtered.
+
+        Raises:
+            DataError: the example has no such field.
+        """
+        return apply(self.filters, example.text(self.name))
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The labels by letter, a line each, with ``- `` before it where ``dashed``; the task says which (letters.py)."""
+
+    dashed: bool = False
     space: bool = False
 
 
@@ -73,7 +91,7 @@ class Target:
     space: bool = False
 
 
-Slot = Field | Mask | Soft | Token | Target
+Slot = Field | Labels | Mask | Soft | Token | Target
 Part = Text | Sep | Slot
 
 RESERVED = ("mask", "soft", "sep", "token", "target", "labels")
@@ -180,8 +198,11 @@ def _field(name: str, filters: tuple[str, ...], spec: str, faults: list[str]) ->
 
 def _special(name: str, spec: str, faults: list[str]) -> list[Part]:
     if name == "labels":
-        faults.append("{labels} is a reserved name and stands for nothing yet. Call the field something else.")
-        return []
+        if spec not in ("", "-"):
+            faults.append(
+                f"{{labels:{spec}}} has '{spec}' after the colon. Write {{labels}}, or {{labels:-}} for dashes."
+            )
+        return [Labels(dashed=spec == "-")]
     if name == "soft":
         return [_soft(spec, faults)]
     if name == "token":

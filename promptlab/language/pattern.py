@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from promptlab.errors import did_you_mean
 from promptlab.language.example import Example
-from promptlab.language.grammar import RESERVED, Field, Mask, Part, Sep, Soft, Target, Text, Token, apply, parse, scan
+from promptlab.language.grammar import RESERVED, Field, Labels, Mask, Part, Sep, Soft, Target, Text, Token, parse, scan
 
 BORDER, BLANK = " │ ", "▁▁▁"
 
@@ -84,8 +84,10 @@ class Pattern:
 
 def _slot_text(part: Part, example: Example, gap: str) -> str:
     match part:
-        case Field(name, filters):
-            return apply(filters, example.text(name))
+        case Field():
+            return part.read(example)
+        case Labels(dashed=dashed):
+            return "{labels:-}" if dashed else "{labels}"  # a pattern of no task: nobody has said yet what they are
         case Soft(words=words):
             return words or ""
         case Token(name):
@@ -111,6 +113,8 @@ def pattern_faults(source: str, inputs: Mapping[str, str] | None, generates: boo
         faults.append("asks for a label word ({mask}), but the task has no labels. Write {target}, or give it labels.")
     if not generates and Target in kinds and Mask not in kinds:
         faults.append("asks for a text ({target}), but the task has labels. Write {mask}, or take the labels out.")
+    if generates and Labels in kinds:
+        faults.append("lists labels ({labels}), but the task has none. Take {labels} out, or give the task labels.")
     if inputs is not None:
         faults += [unknown_field(name, inputs) for name in names if name not in inputs]
     return faults

@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from promptlab.errors import did_you_mean
 from promptlab.language.document import Faults, Items, Keys, Node, Words, quotes_hint
 from promptlab.language.grammar import RESERVED, is_field_name, scan
+from promptlab.language.letters import MOST, letters, lists, too_many
+from promptlab.language.letters import NAME as LETTERS
 from promptlab.language.pattern import Pattern, pattern_faults, unknown_field
 from promptlab.language.task import PVP, Range, Task, name_faults
 from promptlab.language.verbalizer import Verbalizer, word_faults
@@ -46,7 +48,7 @@ def read_keys(root: Node, faults: Faults) -> Task:
     inputs = _inputs(root, faults)
     labels, values, span = _labels(root, faults)
     verbalizers = _verbalizers(root, labels, inputs, faults)
-    pvps = _patterns(root, verbalizers, inputs, generates, faults)
+    pvps = _patterns(root, verbalizers, inputs, labels, generates, faults)
     metrics = _metrics(root, "pearson" if span else "accuracy", faults)
     dataset = _dataset(root, faults)
     _check_names(root, texts, inputs, faults)
@@ -232,16 +234,25 @@ def _verbalizer(
 
 
 def _patterns(
-    root: Keys, verbalizers: Mapping[str, Verbalizer], inputs: Mapping[str, str], generates: bool, faults: Faults
+    root: Keys,
+    verbalizers: Mapping[str, Verbalizer],
+    inputs: Mapping[str, str],
+    labels: Sequence[str],
+    generates: bool,
+    faults: Faults,
 ) -> tuple[PVP, ...]:
     pvps: list[PVP] = []
+    by_letter = letters(labels[:MOST])
     section = _section(root, "patterns", faults)
     for name, node in section.items():
         for fault in name_faults(name):
             faults.add(section.lines[name], f"pattern {fault}")
         entry = _entry(name, node, faults)
         pattern = _pattern(name, entry, inputs, generates, faults)
-        spoken = _spoken(name, section.lines[name], entry, verbalizers, faults)
+        listing = lists(pattern.parts)
+        if listing and (fault := too_many(labels)):
+            faults.add(entry["pattern"].line, f"pattern '{name}' {fault}")
+        spoken = _spoken(name, section.lines[name], entry, verbalizers, by_letter if listing else None, faults)
         for each in spoken:
             pvps.append(PVP(pattern, each, name if len(spoken) == 1 else f"{name}/{each.name}"))
     return tuple(pvps)
@@ -281,8 +292,17 @@ def _pattern(name: str, entry: Keys, inputs: Mapping[str, str], generates: bool,
 
 
 def _spoken(
-    name: str, line: int, entry: Keys, verbalizers: Mapping[str, Verbalizer], faults: Faults
+    name: str,
+    line: int,
+    entry: Keys,
+    verbalizers: Mapping[str, Verbalizer],
+    by_letter: Verbalizer | None,
+    faults: Faults,
 ) -> list[Verbalizer]:
+    if by_letter and "verbalizer" not in entry:
+        return [by_letter]
+    if by_letter:
+        verbalizers = {LETTERS: by_letter} | dict(verbalizers)
     known = ", ".join(verbalizers)
     if not verbalizers and ("verbalizer" not in entry or faults.found):
         return [Verbalizer("none", {})]  # rows bring their own answers, or the fault is said already

@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -12,6 +12,7 @@ import yaml
 
 from promptlab.errors import DataError, Fault, PatternError, did_you_mean
 from promptlab.language.example import Example
+from promptlab.language.letters import GENERATED, generated, letters, lists, put_in
 from promptlab.language.pattern import Pattern, pattern_faults
 from promptlab.language.verbalizer import Verbalizer, word_faults
 
@@ -93,6 +94,7 @@ class Task:
         names = {label: label for label in self.labels if self.range is None}
         object.__setattr__(self, "values", names | dict(self.values))
         object.__setattr__(self, "instruction", self.instruction or self.about)
+        object.__setattr__(self, "pvps", tuple(map(self._settled, self.pvps)))
 
     @property
     def generates(self) -> bool:
@@ -187,23 +189,39 @@ class Task:
     def select(self, which: str = "all") -> tuple[PVP, ...]:
         """Pairs by text: ``all``, ``first``, or names joined by ``+`` (a pattern's name stands for all its pairs).
 
+        ``letters`` and ``modernbert-letters`` name patterns that any task with labels has; ``all`` and ``first`` do
+        without them, ``all+letters`` does not.
+
         Raises:
             PatternError: no such pair.
         """
-        if which == "all":
-            return self.pvps
-        if which == "first":
-            return self.pvps[:1]
-        chosen = [pvp for name in which.split("+") for pvp in self._named(name.strip())]
+        groups = {"all": self.pvps, "first": self.pvps[:1]}
+        names = [name.strip() for name in which.split("+")]
+        chosen = [pvp for name in names for pvp in groups.get(name) or self._named(name)]
         return tuple({pvp.name: pvp for pvp in chosen}.values())
 
     def _named(self, name: str) -> list[PVP]:
         found = [pvp for pvp in self.pvps if name in (pvp.name, pvp.pattern.name)]
-        if not found:
-            names = [pvp.name for pvp in self.pvps]
+        lettered = () if self.generates or self.range else GENERATED
+        if not found and name not in lettered:
+            names = [*dict.fromkeys([*(pvp.name for pvp in self.pvps), *lettered])]
             near = did_you_mean(name, names)
             raise PatternError(f"no pattern '{name}' in '{self.name}'.{near} Known: {', '.join(names)}.")
-        return found
+        return found or [self._lettered(name)]
+
+    def _lettered(self, name: str) -> PVP:
+        inputs = [each for each in self.inputs if each != self.candidates]
+        pattern, verbalizer = generated(name, inputs, self.about, self.labels, self._listed)
+        return self._settled(PVP(pattern, verbalizer))
+
+    def _settled(self, pvp: PVP) -> PVP:
+        return replace(pvp, pattern=put_in(pvp.pattern, self.labels, self._listed, self.candidates))
+
+    @property
+    def _listed(self) -> Mapping[str, tuple[str, ...]]:
+        """The words that ``{labels}`` lists."""
+        spoken = (pvp.verbalizer for pvp in self.pvps if pvp.verbalizer.name == "default")
+        return next((verbalizer.words for verbalizer in spoken), {})
 
     @cached_property
     def digest(self) -> str:
@@ -282,7 +300,7 @@ class Task:
         parsed = [Pattern.parse(each, source) for each, source in named.items()]
         spoken = Verbalizer("default", {label: words[label] for label in order})
         inputs = dict.fromkeys(used for pattern in parsed for used in pattern.fields) | dict.fromkeys(spoken.fields)
-        pvps = tuple(PVP(pattern, spoken) for pattern in parsed)
+        pvps = tuple(PVP(pattern, letters(order) if lists(pattern.parts) else spoken) for pattern in parsed)
         return cls(name=name, about=about, inputs={each: each for each in inputs}, labels=order, pvps=pvps)
 
 

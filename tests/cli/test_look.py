@@ -1,3 +1,6 @@
+import json
+import re
+
 import pytest
 
 from promptlab.language.library import task_names
@@ -66,16 +69,83 @@ def test_show_says_what_it_needs(say, words, message):
     assert message in said.err
 
 
-def test_show_with_a_backbone_shows_its_guesses(say, task_file, classifier):
-    said = say("show", task_file, "--text", "Wow.", "--backbone", "tiny", "--device", "cpu")
-    assert said.out.splitlines() == [
-        "  it-was  Wow. It was ▁▁▁.",
-        "          guesses  great .21  fine .10",
-        "          labels   positive .96  negative .04    mass on label words .22",
-        "  just    ...",
-        "          skipped  a field after the mask",
+def test_show_asks_by_letter_where_it_is_told_to(say, task_file):
+    said = say("show", task_file, "--text", "Wow.", "-b", "none", "--patterns", "just+letters", "--json")
+    assert [row["pattern"] for row in said.json] == ["just", "letters"]
+    assert said.json[1]["text"] == "Wow.\nQuestion: Is a film good?\nA: terrible\nB: great\nAnswer: ▁▁▁"
+
+
+def test_show_with_a_backbone_says_why(say, task_file, tiny_bert_folder):
+    said = say("show", task_file, "--text", "Wow.", "--backbone", tiny_bert_folder, "--device", "cpu")
+    heads = [line.split()[0] for line in said.out.splitlines()]
+    assert heads == ["it-was", "guesses", "tokens", "labels", "just", "guesses", "tokens", "labels"]
+    assert re.search(r"tokens   negative=terrible -\d+\.\d  positive=great -\d+\.\d", said.out)
+    assert said.err == ""
+
+
+def test_show_says_all_of_it_as_one_array(say, task_file, tiny_bert_folder):
+    said = say("show", task_file, "--text", "dull " * 200, "-b", tiny_bert_folder, "--calibration", "pmi", "--json")
+    row = said.json[0]
+    assert row.keys() == {
+        *("pattern", "text", "read", "guesses", "words", "uncalibrated", "probabilities", "mass", "cut", "cuts")
+    }
+    assert [word["pieces"] for word in row["words"]] == [["terrible"], ["great"]]
+    assert row["cut"] and row["cuts"][0]["field"] == "text" and row["cuts"][0]["of"] == 200
+    assert row["probabilities"] != row["uncalibrated"]
+    assert said.err == ""
+
+
+def test_show_names_what_a_causal_backbone_cannot_read(say, task_file, tiny_gpt2_folder):
+    said = say("show", task_file, "--text", "Wow.", "-b", tiny_gpt2_folder)
+    assert "skipped  a field after the mask" in said.out
+
+
+def test_show_takes_the_items_of_a_list_one_by_one(say, tmp_path):
+    path = tmp_path / "own.yaml"
+    path.write_text(
+        'task: own\ninputs: [text, choices]\ncandidates: choices\npatterns: {it: "{text} It is {mask}"}\n',
+        encoding="utf-8",
+    )
+    words = ["--field", "text=It barks.", "--field", "choices=a dog", "--field", "choices=a cat"]
+    (row,) = say("show", path, *words, "-b", "none", "--patterns", "letters", "--json").json
+    assert "\nA: a dog\nB: a cat\n" in row["text"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--calibration", "batsch"], "calibration=batsch: no such kind. Did you mean 'batch'? Write none, contextual"),
+        (["--calibration", "batch"], "calibration=batch needs unlabelled rows, and there are none. Write --data DIR"),
+        (["--patterns", "leters"], "no pattern 'leters' in 'films'. Did you mean 'letters'?"),
+    ],
+)
+def test_show_refuses_what_it_cannot_do(say, task_file, tiny_bert_folder, words, message):
+    said = say("show", task_file, "--text", "Wow.", "-b", tiny_bert_folder, *words)
+    assert said.code == 2
+    assert message in said.err
+
+
+def test_show_calibrates_on_the_rows_of_the_data(say, task_file, data, tiny_bert_folder):
+    words = [
+        "show",
+        task_file,
+        "--text",
+        "Wow.",
+        "-b",
+        tiny_bert_folder,
+        "--calibration",
+        "batch",
+        "--data",
+        data,
+        "--json",
     ]
-    assert classifier.made.settings == {"method": "zero-shot", "backbone": "tiny", "device": "cpu", "dtype": "auto"}
+    rows = say(*words).json
+    assert all(sum(row["uncalibrated"].values()) == pytest.approx(1) for row in rows)
+    own = data / "pool.csv"
+    own.write_text("text\na dull film\n", encoding="utf-8")
+    others = say(*words, "--unlabeled", own).json
+    assert others[0]["uncalibrated"] == rows[0]["uncalibrated"]
+    assert others[0]["probabilities"] != rows[0]["probabilities"]
 
 
 def test_check_says_what_is_in_a_file(say, task_file):
@@ -132,18 +202,72 @@ def test_check_with_a_backbone_shows_how_words_split(say, task_file, tiny_bert_f
 
 def test_check_with_data_counts_what_is_cut(say, task_file, data, tiny_bert_folder):
     long = {"text": "dull " * 600, "label": "negative"}
-    import json
-
     (data / "films" / "test.jsonl").write_text(json.dumps(long) + "\n", encoding="utf-8")
     said = say("check", task_file, "--backbone", tiny_bert_folder, "--data", data, "--json")
     assert [row["cut"] for row in said.json] == [1.0, 1.0]
 
 
-def test_check_names_a_word_that_splits(say, task_file, tiny_bert_folder):
+def test_check_shows_a_word_that_splits_in_its_pieces(say, task_file, tiny_bert_folder):
     task_file.write_text(task_file.read_text(encoding="utf-8").replace("great", "gorgeous"), encoding="utf-8")
     said = say("check", task_file, "--backbone", tiny_bert_folder)
     assert said.code == 0
-    assert "gorgeous" in said.out and "tokens" in said.out
+    assert "positive=g+##o+##r+##g+##e+##o+##u+##s" in said.out
+    (one, _) = say("check", task_file, "--backbone", tiny_bert_folder, "--json").json
+    assert [word["single"] for word in one["words"]] == [True, False]
+    assert one["problem"] is None
+
+
+def test_check_names_words_that_begin_alike(say, task_file, tiny_bert_folder):
+    text = task_file.read_text(encoding="utf-8").replace("terrible", "gruesome").replace("great", "gorgeous")
+    task_file.write_text(text, encoding="utf-8")
+    rows = say("check", task_file, "--backbone", tiny_bert_folder, "--json").json
+    assert rows[0]["collisions"] == [{"piece": "g", "labels": ["negative", "positive"]}]
+    assert "g: negative, positive" in say("check", task_file, "--backbone", tiny_bert_folder).out
+
+
+def test_check_keeps_room_for_the_longest_word(say, task_file, tiny_bert_folder):
+    short = say("check", task_file, "-b", tiny_bert_folder, "--json").json[0]["tokens"]
+    task_file.write_text(task_file.read_text(encoding="utf-8").replace("great", "gorgeous"), encoding="utf-8")
+    assert say("check", task_file, "-b", tiny_bert_folder, "--json").json[0]["tokens"] == short + 7
+
+
+def test_check_counts_over_a_tasks_embedded_rows(say, tiny_bert_folder):
+    rows = say("check", "reviews", "--backbone", tiny_bert_folder, "--json").json
+    assert all(row["rows"] == 500 and row["row_tokens"] > row["tokens"] for row in rows)
+    assert all(0 < row["cut"] < 1 for row in rows)
+
+
+def test_check_counts_the_words_that_rows_bring(say, tmp_path, tiny_bert_folder):
+    path, home = tmp_path / "own.yaml", tmp_path / "data" / "own"
+    path.write_text(
+        'task: own\ninputs: [text, choices]\ncandidates: choices\npatterns: {it: "{text} it is {mask}"}\n',
+        encoding="utf-8",
+    )
+    home.mkdir(parents=True)
+    rows = [
+        {"text": "a", "choices": ["good", "bad"], "label": "bad"},
+        {"text": "b", "choices": ["go", "get"], "label": "go"},
+    ]
+    (home / "test.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n", encoding="utf-8")
+    words = ["check", path, "-b", tiny_bert_folder, "--data", tmp_path / "data"]
+    plain, lettered = say(*words, "--patterns", "all+letters", "--json").json
+    assert plain["row_words"] == {"words": 2.0, "pieces": 1.75, "longest": 3.0, "collisions": 0.5}
+    assert lettered["row_words"] == {"words": 2.0, "pieces": 1.0, "longest": 1.0, "collisions": 0.0}
+    assert (plain["problem"], plain["rows"], plain["cut"]) == (None, 2, 0.0)
+    assert "2.0 a row, 1.8 pieces each, 3 at most  in 50.0 % of rows" in say(*words).out
+
+
+def test_check_says_what_is_wrong_with_a_word(say, task_file, tiny_bert_folder):
+    task_file.write_text(task_file.read_text(encoding="utf-8").replace("great", "☃"), encoding="utf-8")
+    rows = say("check", task_file, "--backbone", tiny_bert_folder, "--json").json
+    assert "has characters that the vocabulary" in rows[0]["problem"]
+
+
+def test_check_takes_patterns_by_letter(say, task_file, tiny_bert_folder):
+    words = ["check", task_file, "-b", tiny_bert_folder, "--patterns", "letters+modernbert-letters", "--json"]
+    plain, published = say(*words).json
+    assert [word["pieces"] for word in plain["words"]] == [["a"], ["b"]]
+    assert published["tokens"] > plain["tokens"]
 
 
 def test_check_names_a_pattern_that_a_causal_backbone_cannot_read(say, task_file, tiny_gpt2_folder):

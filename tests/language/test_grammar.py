@@ -160,7 +160,7 @@ def test_reserved_and_odd_names_cannot_be_fields(name):
         ("{soft} {text} {mask}", "{soft} needs a number above 0"),
         ("{soft:0} {text} {mask}", "{soft} needs a number above 0"),
         ("{token} {text} {mask}", "{token} names no token. Write its name, such as {token:[unused0]}."),
-        ("{labels} {text} {mask}", "{labels} is a reserved name"),
+        ("{labels:x} {text} {mask}", "{labels:x} has 'x' after the colon. Write {labels}, or {labels:-} for dashes."),
         ("{text!r} {mask}", "{text!r} has a conversion, which patterns do not know. Write {text}."),
         ("{soft:a {b}} {text} {mask}", "{soft:a {b}} has braces inside braces"),
         ("{} {mask}", "{} is not a field"),

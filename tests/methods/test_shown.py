@@ -3,7 +3,9 @@ import json
 import numpy as np
 import pytest
 
+from promptlab.errors import DataError, SettingError
 from promptlab.language.example import Example
+from promptlab.language.library import read_task
 from promptlab.language.task import Task
 from promptlab.methods.chosen import choose
 from promptlab.methods.method import Job, probabilities
@@ -99,20 +101,96 @@ def test_a_pattern_that_cannot_be_asked_says_why(tiny_gpt2, reviews_task):
     assert "guesses" in last
 
 
-def test_a_label_word_of_several_tokens_says_so_in_place_of_guesses(tiny_bert):
-    task = Task.from_parts(["{text} {mask}"], {"negative": "terrible", "positive": "gorgeous"})
+def test_words_are_shown_in_pieces_with_the_scores_that_their_labels_average(tiny_bert):
+    words = {"negative": ["terrible", "gruesome"], "positive": "gorgeous"}
+    task = Task.from_parts(["{text} {mask}"], words)
     (row,) = show_untrained(task, tiny_bert, [GOOD])
-    assert "the word 'gorgeous' is 8 tokens" in row["skipped"]
-    assert "\n" not in row["skipped"]
+    assert [word["word"] for word in row["words"]] == ["terrible", "gruesome", "gorgeous"]
+    assert [word["label"] for word in row["words"]] == ["negative", "negative", "positive"]
+    assert [len(word["pieces"]) for word in row["words"]] == [1, 8, 8]
+    terrible, gruesome, gorgeous = (word["score"] for word in row["words"])
+    apart = np.exp([(terrible + gruesome) / 2, gorgeous])
+    assert list(row["probabilities"].values()) == pytest.approx((apart / apart.sum()).tolist(), rel=1e-5)
 
 
-def test_a_text_that_was_cut_says_so(tiny_bert, fitted):
-    long = Example({"text": "slow " * 200})
+def test_a_word_of_one_piece_scores_its_log_probability(tiny_bert, fitted):
+    (row,) = show(fitted(tiny_bert, "zero-shot"), [GOOD], count=tiny_bert.vocab)
+    words = dict(row["guesses"])
+    for word in row["words"]:
+        assert word["score"] == pytest.approx(np.log(words[word["word"]]), abs=1e-4)
+
+
+def test_guesses_are_whole_words_where_label_words_are_longer(tiny_bert):
+    task = Task.from_parts(["{text} {mask}"], {"negative": "terrible", "positive": "gorgeous"})
+    short = Task.from_parts(["{text} {mask}"], {"negative": "terrible", "positive": "great"})
+    (long,), (one,) = (show_untrained(each, tiny_bert, [GOOD]) for each in (task, short))
+    assert long["guesses"] == one["guesses"]
+
+
+def test_what_was_read_is_told_with_the_models_own_tokens(tiny_bert, fitted):
+    (row,) = show(fitted(tiny_bert, "zero-shot"), [GOOD])
+    assert row["read"] == "[CLS] a good film it was [MASK]. [SEP]"
+
+
+@pytest.mark.parametrize("kind", ["contextual", "pmi", "batch"])
+def test_labels_are_shown_before_and_after_calibration(tiny_bert, fitted, reviews_task, reviews, kind):
+    pool = [example.unlabelled() for example in reviews[:6]]
+    (row,) = show_untrained(reviews_task, tiny_bert, [GOOD], patterns="p1", calibration=kind, unlabelled=pool)
+    (plain,) = show_untrained(reviews_task, tiny_bert, [GOOD], patterns="p1")
+    assert row["uncalibrated"] == pytest.approx(plain["probabilities"])
+    (same,) = show(fitted(tiny_bert, f"zero-shot:calibration={kind}", unlabelled=pool), [GOOD])
+    assert row["probabilities"] == pytest.approx(same["probabilities"])
+    assert row["probabilities"] != pytest.approx(row["uncalibrated"], abs=1e-4)
+    assert "uncalibrated" not in plain
+    shown = str(show_untrained(reviews_task, tiny_bert, [GOOD], patterns="p1", calibration=kind, unlabelled=pool))
+    assert "      before   " in shown
+    assert "without calibration" in shown
+
+
+def test_calibration_that_cannot_be_is_an_error(tiny_bert, reviews_task):
+    with pytest.raises(DataError, match="calibration=batch needs unlabelled rows"):
+        show_untrained(reviews_task, tiny_bert, [GOOD], calibration="batch")
+    with pytest.raises(SettingError, match="no such kind. Did you mean 'pmi'"):
+        show_untrained(reviews_task, tiny_bert, [GOOD], calibration="pmii")
+
+
+def test_a_rows_own_answers_are_shown_with_their_shares(tiny_bert):
+    task = read_task('task: own\ninputs: [text, choices]\ncandidates: choices\npatterns: {it: "{text} it is {mask}"}\n')
+    three, two = ("good", "bad film", "the plot"), ("no", "yes")
+    rows = [Example({"text": "a", "choices": three}), Example({"text": "b", "choices": two})]
+    first, second = show_untrained(task, tiny_bert, rows, patterns="it")
+    assert tuple(first["probabilities"]) == three
+    assert tuple(second["probabilities"]) == two
+    assert sum(first["probabilities"].values()) == pytest.approx(1)
+    assert sum(second["probabilities"].values()) == pytest.approx(1)
+    assert [word["pieces"] for word in first["words"]] == [["good"], ["bad", "film"], ["the", "plot"]]
+    assert [word["label"] for word in second["words"]] == ["no", "yes"]
+
+
+def test_patterns_by_letter_are_shown_where_they_are_asked_for(tiny_bert, tiny_gpt2, reviews_task):
+    for backbone in (tiny_bert, tiny_gpt2):
+        (row,) = show_untrained(reviews_task, backbone, [GOOD], patterns="letters")
+        assert [word["word"] for word in row["words"]] == ["A", "B"]
+    (refused,) = show_untrained(reviews_task, tiny_gpt2, [GOOD], patterns="modernbert-letters")
+    assert "has no token '[unused0]'" in refused["skipped"]
+
+
+def test_a_text_that_was_cut_says_where(tiny_bert, fitted):
+    long = Example({"text": "slow " * 190 + "end"})
     shown = show(fitted(tiny_bert, "zero-shot"), [GOOD, long])
     assert [row["cut"] for row in shown] == [False, True]
-    assert str(shown).count("longer than the model reads") == 1
+    [cut] = list(shown)[1]["cuts"]
+    kept = list(shown)[1]["read"].split().count("slow")
+    assert cut == {"field": "text", "read": kept, "of": 193, "until": "slow slow slow slow slow slow"}
+    assert f"longer than the model reads: {kept} of 193 tokens of text, up to 'slow slow" in str(shown)
     (row,) = show(fitted(tiny_bert, "finetune:steps=1", "lora"), [long])
     assert row["cut"] is True
+
+
+def test_of_two_fields_only_the_one_that_was_cut_is_named(tiny_bert):
+    task = Task.from_parts(["{first} {mask} {second}"], {"negative": "no", "positive": "yes"})
+    (row,) = show_untrained(task, tiny_bert, [Example({"first": "a good film", "second": "bad " * 300})])
+    assert [cut["field"] for cut in row["cuts"]] == ["second"]
 
 
 def test_a_screen_reads_from_the_text_to_the_labels(tiny_bert, reviews_task):
@@ -121,8 +199,9 @@ def test_a_screen_reads_from_the_text_to_the_labels(tiny_bert, reviews_task):
     assert lines[0] == "a good film"
     assert lines[1] == "  p1  a good film It was ▁▁▁."
     assert lines[2].startswith("      guesses  ")
-    assert lines[3].startswith("      labels   ")
-    assert "    mass on label words ." in lines[3]
+    assert lines[3].startswith("      tokens   negative=terrible -")
+    assert lines[4].startswith("      labels   ")
+    assert "    mass on label words ." in lines[4]
 
 
 def test_a_screen_puts_the_likeliest_label_first(tiny_bert, fitted):
