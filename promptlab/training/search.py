@@ -6,6 +6,7 @@
         the ``candidates`` words of greatest first-order gain, none of them special or a label word
         loss of the present words and of each swap over ``judge`` other rows      all in few forward passes
         keep the best swap if its loss is lower
+    end early when four tries a place in a row have kept none
 
 The paper starts from mask tokens; here one would stay in the text wherever no swap is kept, and no text can spell it,
 so the start is words too. Members run in turn, each from its own generator.
@@ -23,22 +24,23 @@ import torch
 from torch import Tensor
 
 from promptlab.backbone.backbone import Backbone
-from promptlab.backbone.device import generator, token_budget
+from promptlab.backbone.device import generator
 from promptlab.backbone.encode import Encoder
 from promptlab.backbone.marks import embeddings, marks, speaking
-from promptlab.backbone.score import CHUNK_BYTES
 from promptlab.backbone.slots import filled, reads_back, slots, slotted, started
 from promptlab.backbone.vocabulary import same_words, usable_tokens
 from promptlab.errors import SettingError
 from promptlab.language.pattern import Pattern
 from promptlab.language.task import PVP
 from promptlab.progress import track
+from promptlab.training.judge import Judge
 from promptlab.training.loop import Trained, step_losses
 from promptlab.training.member import Member, Recipe, Rows, Step
 from promptlab.tuning.words import Words
 
 log = logging.getLogger("promptlab")
 COUNTED = 500  # labelled rows whose words are counted for a start
+PATIENCE = 4  # tries a place without a swap before the search ends
 
 
 @dataclass(frozen=True)
@@ -110,24 +112,30 @@ class Search:
         self.sizes, self.pattern = list(map(len, start)), pattern
         self.words = torch.tensor([token for ids in start for token in ids], device=backbone.device)
         asked = replace(member.pvp, pattern=filled(pattern, backbone, marks(self.sizes)))
-        self.recipe, self.judging = recipe, replace(recipe, batch=min(tuning.judge, len(member.examples)))
+        self.recipe = recipe
+        self.judge = Judge(
+            tuning.judge, replace(member, pvp=asked, key=f"{member.key}/judge"), recipe, backbone, encoder
+        )
         self.rows = Rows(replace(member, pvp=asked), recipe, backbone, encoder)
-        self.judges = Rows(replace(member, pvp=asked, key=f"{member.key}/judge"), self.judging, backbone, encoder)
 
     def run(self, advance: Callable[[int], Any] = lambda steps: None) -> Found:
         """Searches to the end."""
-        swaps = list[dict[str, Any]]()
-        for step in range(self.recipe.steps):
+        swaps, done, steps = list[dict[str, Any]](), 0, self.recipe.steps
+        for step in range(steps):
             swap = self.step(step)
             swaps += [swap] if swap else []
+            done = step + 1
+            if step - (swaps[-1]["step"] if swaps else -1) >= PATIENCE * len(self.words):
+                break
             advance(1)
+        advance(steps - done)
         found = filled(self.pattern, self.backbone, self._by_slot())
         state = {f"words.{i:02d}": torch.tensor(ids) for i, ids in enumerate(self._by_slot())}
         facts = {
             "stack": [self.member.key],
-            "loss": float(self.losses(self.judges.next(), self.words[None])[0]),
+            "loss": float(self.judge(self.words[None])[0]),
             "frozen_at": None,
-            "seen": self.recipe.steps * (self.recipe.batch + self.judging.batch),
+            "seen": done * (self.recipe.batch + self.judge.rows),
             "words": found.source,
             "reads_back": reads_back(found, self.encoder, self.member.examples[:8]),
             "swaps": swaps,
@@ -140,7 +148,7 @@ class Search:
         chosen = self.best(place, self.gradient(self.rows.next())[place])
         wordings = self.words.repeat(1 + len(chosen), 1)
         wordings[1:, place] = chosen
-        before, *after = self.losses(self.judges.next(), wordings).tolist()
+        before, *after = self.judge(wordings).tolist()
         i = min(range(len(after)), key=lambda each: after[each])
         if not after[i] < before:
             return None
@@ -166,23 +174,6 @@ class Search:
         each[now] = -torch.inf
         count = min(self.tuning.candidates, int(each.isfinite().sum()))
         return each.topk(count).indices
-
-    @torch.no_grad()
-    def losses(self, step: Step, wordings: Tensor) -> Tensor:
-        """A batch's loss under each wording ``(wordings, places)``: ``(wordings,)``."""
-        size, parts = self._at_once(step), list[Tensor]()
-        for some in wordings.split(size):
-            with speaking(self.backbone, some):
-                count = len(some)
-                parts.append(
-                    step_losses(self.backbone, [self.judges] * count, [step] * count, self.judging, None).double().cpu()
-                )
-        return torch.cat(parts)
-
-    def _at_once(self, step: Step) -> int:
-        tokens = self.judges.longest * self.judging.batch
-        logits = 4 * self.backbone.vocab * self.judging.batch * max(1, len(step.rows.slots[0]))
-        return max(1, min(token_budget(self.backbone.device) // tokens, CHUNK_BYTES // logits))
 
     def _by_slot(self) -> list[list[int]]:
         return [one.tolist() for one in self.words.cpu().split(self.sizes)]
