@@ -197,6 +197,7 @@ TUNINGS = Registry(
         ("top", "full:Top", "the last blocks and the final norm learn", "2101.00190"),
         ("bitfit", "bitfit:BitFit", "every bias learns", "2106.10199"),
         ("lora", "lora:Lora", "a low-rank difference beside chosen projections learns", "2106.09685"),
+        ("words", "words:Words", "discrete words in the soft slots, found by gradients", "2010.15980"),
     ),
 )
 
@@ -241,6 +242,9 @@ def refusal(method: str, tuning: str | None) -> str:
     learns = METHODS.entry(method).load().learns
     if tuning is not None and TUNINGS.entry(tuning) and not learns:
         return f"{method} trains no weights, so it takes no tuning"
+    only = getattr(TUNINGS.entry(tuning).load(), "methods", None) if tuning else None
+    if only and method not in only:
+        return f"{tuning} goes with {', '.join(only)} only, since what it learns is text"
     return ""
 
 

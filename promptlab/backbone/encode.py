@@ -20,7 +20,7 @@ from promptlab.backbone.specials import specials_of
 from promptlab.backbone.truncation import Column, fit
 from promptlab.errors import BackboneError, DataError
 from promptlab.language.example import Example
-from promptlab.language.grammar import Field, Mask, Part, Sep, Text, Token
+from promptlab.language.grammar import Field, Mask, Part, Sep, Soft, Text, Token
 from promptlab.language.pattern import Pattern
 
 _LAST = 6  # tokens that say where a field was cut
@@ -182,8 +182,9 @@ class Encoder:
             for part, *around in zip(segment, shown, befores, afters, strict=True):
                 if isinstance(part, Mask):
                     columns.append(Column(list(masks), number, mask=True))
-                elif isinstance(part, Token):
-                    columns.append(Column([self._token_ids(part)] * len(examples), number))
+                elif isinstance(part, Token | Soft):
+                    fixed = part.ids if isinstance(part, Soft) else self._token_ids(part)
+                    columns.append(Column([fixed] * len(examples), number))
                 else:
                     ids = self.fragments.all(map(Fragment.of, *around))
                     columns.append(Column(ids, number, part if isinstance(part, Field) else None))

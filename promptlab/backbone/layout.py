@@ -8,13 +8,13 @@ from promptlab.errors import BackboneError, PatternError
 from promptlab.language.grammar import Field, Labels, Mask, Part, Sep, Soft, Target, Text, Token
 from promptlab.language.pattern import Pattern
 
-Laid = Text | Field | Mask | Token
+Laid = Text | Field | Mask | Token | Soft
 
 
 def lay_out(parts: Iterable[Part], pairs: bool) -> list[list[Laid]]:
     """Parts in segments.
 
-    Soft slots that are not learnt are read as their words, or left out where they have none.
+    Soft slots that hold ids stay slots; others are read as their words, or left out where they have none.
 
     Args:
         parts: of a pattern.
@@ -30,6 +30,8 @@ def lay_out(parts: Iterable[Part], pairs: bool) -> list[list[Laid]]:
                 segments.append([])
             case Sep():
                 _add(segments[-1], Text("\n"))
+            case Soft(ids=(_, *_)):
+                _add(segments[-1], part)
             case Soft(words=None):
                 pass
             case Soft(words=words, space=space):

@@ -64,11 +64,15 @@ class Mask:
 
 @dataclass(frozen=True)
 class Soft:
-    """Learnt tokens: ``count`` of them, or as many as ``words`` has tokens in the backbone (``count`` is 0 then)."""
+    """Learnt tokens: ``count`` of them, or as many as ``words`` has tokens in the backbone (``count`` is 0 then).
+
+    ``ids`` are the backbone's tokens that a search has put there, and ``words`` their text; never parsed.
+    """
 
     count: int
     words: str | None = None
     space: bool = False
+    ids: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

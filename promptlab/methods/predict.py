@@ -28,6 +28,7 @@ from promptlab.language.task import PVP, Task
 from promptlab.methods.method import Predictor, Saved
 from promptlab.registry import TUNINGS
 from promptlab.tuning.tuning import Tuning
+from promptlab.tuning.words import Words
 
 
 @dataclass
@@ -58,6 +59,8 @@ class Model:
     decoding: str = "confident"
 
     def __post_init__(self) -> None:
+        if isinstance(self.tuning, Words) and self.pvp:
+            self.pvp = self.tuning.spoken(self.backbone, self.pvp, self.state)
         inside = {name: one for name, one in self.state.items() if not name.startswith("head.")}
         self.facts.setdefault("stored_parameters", sum(one.numel() for one in inside.values()))
         self.facts.setdefault(
@@ -223,7 +226,8 @@ def restore_model(task: Task, backbone: Backbone, config: dict[str, Any], tensor
     written = config["tuning"]
     tuning = TUNINGS.build(written["name"], written["settings"]) if written else None
     state = {name: torch.from_numpy(np.array(one)) for name, one in tensors.items() if name != "bias"}
-    state |= {name: one.to(backbone.dtype) for name, one in state.items() if not name.startswith("head.")}
+    inside = {name: one for name, one in state.items() if not name.startswith("head.") and one.is_floating_point()}
+    state |= {name: one.to(backbone.dtype) for name, one in inside.items()}
     pvp = task.pvp(config["pvp"]) if config["pvp"] else None
     return Model(
         task,

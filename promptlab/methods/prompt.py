@@ -22,9 +22,11 @@ from promptlab.methods.members import cloze_member, defaults, grouped
 from promptlab.methods.method import Job, Predictor
 from promptlab.methods.patterns import usable
 from promptlab.methods.predict import Ensemble, Model
-from promptlab.training.loop import train
+from promptlab.training.loop import Trained, train
 from promptlab.training.member import Recipe
+from promptlab.training.search import search
 from promptlab.tuning.tuning import Tuning
+from promptlab.tuning.words import Words
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,11 @@ class Prompt:
                 steps=self.steps or defaults(alike[0]).steps, batch=self.batch, mlm=self.mlm, mlm_batch=self.mlm_batch,
                 budget=self.budget,
             )  # fmt: skip
-            trained = train(backbone, tuning, members, recipe, encoder, f"prompt {alike[0].task.name}")
+            label = f"prompt {alike[0].task.name}"
+            if isinstance(tuning, Words):
+                trained: Iterator[Trained] = search(backbone, tuning, members, recipe, encoder, label)
+            else:
+                trained = train(backbone, tuning, members, recipe, encoder, label)
             for job in alike:
                 models, said = [], list(notes)
                 for _, done in zip(pvps, trained, strict=False):
@@ -76,4 +82,9 @@ class Prompt:
                     said += done.notes
                 seen = sum(model.facts["seen"] for model in models)
                 facts = {"notes": said, "stack": models[0].facts["stack"], "examples_seen": seen}
+                facts |= {
+                    name: each
+                    for name in ("words", "swaps")
+                    if (each := [m.facts[name] for m in models if name in m.facts])
+                }
                 yield job, Ensemble(models, np.ones(len(models)), facts)
