@@ -87,7 +87,7 @@ class _Cached:
         self.lengths = self.attention.sum(1)
         self.cache = self.beginning.cache()
         positions = (self.attention.cumsum(1) - 1)[:, self.beginning.length :]
-        with narrowed(self.backbone, attention.sum(1, keepdim=True) - 1):
+        with narrowed(self.backbone, Batch({}, attention.sum(1, keepdim=True) - 1)):
             return self.beginning.read(self.cache, ids, self.attention, positions)[:, 0]
 
     def rest(self, rows: Tensor, words: Tensor) -> Tensor:

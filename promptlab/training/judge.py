@@ -62,7 +62,7 @@ class Judge:
     def _at_once(self, part: Rows, step: Step) -> int:
         inputs = len(step.rows)
         logits = 4 * self.backbone.vocab * inputs * max(1, len(step.rows.slots[0]))
-        return max(1, min(token_budget(self.backbone.device) // (part.longest * inputs), CHUNK_BYTES // logits))
+        return max(1, min(token_budget(self.backbone.device) // (part.usual * inputs), CHUNK_BYTES // logits))
 
 
 def _part(member: Member, rows: np.ndarray, key: str) -> Member:
