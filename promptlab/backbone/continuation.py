@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from promptlab.backbone.backbone import Backbone
-from promptlab.backbone.batches import by_length, pad
+from promptlab.backbone.batches import Batch, by_length, pad
 from promptlab.backbone.cache import Beginning, reusable
 from promptlab.backbone.device import token_budget
 from promptlab.backbone.encode import Encoded
