@@ -4,7 +4,7 @@
 
 scoring   label scores of mr's test rows  against  the bare encoder's forward over the same padded rows
 memory    the process's peak while scoring 500 and all of mr's test rows  against  the bare encoder's over the same rows
-candidates   200 rows and 4 labels of 1 to 3 pieces, the likeliest piece first  against  a loop of one row and one label at
+candidates  200 rows, 4 labels of 1 to 3 pieces, the likeliest piece first  against  a loop of one row and one label at
           a time over plain transformers, its head at the masks only; equal scores
 pet       PET end to end (4 patterns x 3 repetitions, lora, 16 shots, 1,000 unlabelled, student, all test rows)  against
           the same passes, forward or forward and backward, over the same padded rows with plain PyTorch; and against
@@ -135,8 +135,8 @@ def candidates(backbone: Backbone, job: Job, rows: int = 200) -> None:
     fast, slow = median(seconds(ours) for _ in range(3)), seconds(loop)
     apart = np.abs(found["ours"] - found["loop"]).max()
     tokens = np.mean(Encoder(backbone).cloze(pvp.pattern, examples).lengths)
-    print(f"candidates, {len(examples)} rows of {tokens:.0f} tokens: {fast:.2f} s, loop {slow:.2f} s: {slow / fast:.1f} x "
-          f"(scores {apart:.1g} apart)", flush=True)  # fmt: skip
+    print(f"candidates, {len(examples)} rows of {tokens:.0f} tokens: {fast:.2f} s, loop {slow:.2f} s")
+    print(f"that is {slow / fast:.1f} x; scores are {apart:.1g} apart at most", flush=True)
 
 
 @torch.inference_mode()

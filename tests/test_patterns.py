@@ -122,6 +122,51 @@ def test_the_metrics_of_a_task_are_known(name):
     assert set(shipped(name).metrics) <= set(METRICS)
 
 
+OFFICIAL = {
+    "boolq": ["accuracy"],
+    "cb": ["accuracy", "macro_f1"],
+    "copa": ["accuracy"],
+    "multirc": ["f1a", "em", "accuracy"],
+    "record": ["answer_f1", "answer_em", "accuracy"],
+    "rte": ["accuracy"],
+    "wic": ["accuracy"],
+    "wsc": ["accuracy"],
+}
+
+
+@pytest.mark.parametrize("name", OFFICIAL)
+def test_superglue_is_scored_by_its_own_metrics(name):
+    assert list(shipped(name).metrics) == OFFICIAL[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "pairs"),
+    [("boolq", 6), ("cb", 5), ("copa", 2), ("multirc", 4), ("record", 1), ("rte", 5), ("wic", 3), ("wsc", 3)],
+)
+def test_superglue_has_all_the_pairs_of_pattern_and_words_of_pet_and_one_more(name, pairs):
+    assert len(shipped(name).pvps) >= pairs + (name != "wsc")
+
+
+@pytest.mark.parametrize(
+    ("name", "pattern", "shown"),
+    [
+        ("boolq", "before/truth", "Based on the following passage, <question>? ▁▁▁. <passage>"),
+        ("cb", "quoted-stop", '"<hypothesis>"? │ ▁▁▁. "<premise>"'),
+        ("copa", "quoted", '"<choice1>" or "<choice2>"? <premise><link> ▁▁▁.'),
+        ("multirc", "brackets", "<passage> <question> - [ ▁▁▁ ] <answer>"),
+        ("multirc", "correct", '<passage>. Question: <question>? Is the correct answer "<answer>"? ▁▁▁.'),
+        ("record", "story", "<passage> <before> ▁▁▁<after>"),
+        ("rte", "segments-comma", "<hypothesis>? │ ▁▁▁, <premise>"),
+        ("wic", "dictionary", '<word>. Sense (1) (a) "<sentence1>" (▁▁▁) "<sentence2>"'),
+        ("wsc", "refers", "<text> The pronoun '*<pronoun>*' refers to ▁▁▁."),
+    ],
+)
+def test_a_pattern_of_pet_reads_as_published(name, pattern, shown):
+    words = {field: f"<{field}>x" for field in shipped(name).inputs}
+    made = shipped(name).pvp(pattern).pattern.fill(Example(words)).replace(">x", ">")
+    assert made == shown
+
+
 # against the shared model and data
 
 

@@ -13,29 +13,30 @@ Ours. It finds too much rather than too little: a phrase that is none costs a ca
 import re
 
 _WORD = re.compile(r"[A-Za-z]+(?:[-'’][A-Za-z]+)*")
+_POSSESSIVE = re.compile(r"['’]s$")
 _TITLES = ("Mr", "Mrs", "Ms", "Dr", "St", "Prof")
 _LONGEST = 4
 
 _OPENING = """
-a an the this that these those my your his her its our their some any every each no all both another several many few two
-three four five six seven eight nine ten
+a an the this that these those my your his her its our their some any every each no all both another several many few
+two three four five six seven eight nine ten
 """
 _FUNCTION = """
 i you he she it we they me him us them mine yours hers ours theirs myself yourself himself herself itself ourselves
-themselves who whom whose which what where when why how there here and or but nor so yet for because although though while
-if unless until since as than whether after before once of in on at by with from to into onto upon beside over under about
-against between among through during without within along across behind beyond near off out up down away around toward
-towards like is are was were be been being am do does did done have has had having will would shall should can could may
-might must not n't very too also just only even still again then now never always often soon later ago more most much less
-least such own same other others one ones yes please let lets well it's he's she's i'm don't didn't couldn't wouldn't isn't
-wasn't can't won't that's there's
+themselves who whom whose which what where when why how there here and or but nor so yet for because although though
+while if unless until since as than whether after before once of in on at by with from to into onto upon beside over
+under about against between among through during without within along across behind beyond near off out up down away
+around toward towards like is are was were be been being am do does did done have has had having will would shall
+should can could may might must not n't very too also just only even still again then now never always often soon
+later ago more most much less least such own same other others one ones yes please let lets well it's he's she's i'm
+don't didn't couldn't wouldn't isn't wasn't can't won't that's there's
 """
 _COMMON_VERBS = """
-went came got made said told gave took knew thought saw found left kept put let began felt brought held wrote stood heard
-ran sat met paid led lost spoke won fell sent built understood bought caught ate drank rose threw hit cut read grew beat
-flew drove rode shook wore tore swam sang hid dug shot sold taught fought sought tried asked looks go goes get gets make
-makes say says tell tells give gives take takes know knows think thinks see sees find finds want wants need needs try tries
-ask asks seem seems help helps become became come comes keep keeps
+went came got made said told gave took knew thought saw found left kept put let began felt brought held wrote stood
+heard ran sat met paid led lost spoke won fell sent built understood bought caught ate drank rose threw hit cut read
+grew beat flew drove rode shook wore tore swam sang hid dug shot sold taught fought sought tried asked looks go goes
+get gets make makes say says tell tells give gives take takes know knows think thinks see sees find finds want wants
+need needs try tries ask asks seem seems help helps become became come comes keep keeps
 """
 _DETERMINERS = set(_OPENING.split())
 _CLOSED = _DETERMINERS | set(_FUNCTION.split())
@@ -61,7 +62,7 @@ def noun_phrases(text: str) -> list[str]:
         at = end or at + 1
     first: dict[str, str] = {}
     for start, stop in found:
-        phrase = text[start:stop]
+        phrase = _POSSESSIVE.sub("", text[start:stop])
         first.setdefault(bare(phrase), phrase)
     return list(first.values())
 
@@ -73,7 +74,7 @@ def words_of(text: str) -> list[str]:
 
 def bare(phrase: str) -> str:
     """A phrase without case, marks, possessive and leading determiners, so that two mentions can be compared."""
-    words = [re.sub(r"['’]s$", "", word.lower()) for word in _WORD.findall(phrase)]
+    words = [_POSSESSIVE.sub("", word.lower()) for word in _WORD.findall(phrase)]
     while len(words) > 1 and words[0] in _DETERMINERS:
         words.pop(0)
     return " ".join(words)

@@ -103,3 +103,51 @@ def test_every_metric_takes_arrays_and_gives_a_plain_number(name):
 @pytest.mark.parametrize("name", METRICS)
 def test_every_metric_says_what_it_is(name):
     assert METRICS[name].about
+
+
+# SuperGLUE
+
+
+def test_cb_is_scored_by_accuracy_and_the_mean_f1_of_its_labels():
+    gold, said = ["a", "a", "a", "b", "b", "c"], ["a", "a", "b", "b", "a", "b"]
+    # a: 2 right of 3 said and 3 there; b: 1 of 3 and 2; c: none of 0 and 1
+    assert compute("accuracy", gold, said, THREE) == 3 / 6
+    assert compute("macro_f1", gold, said, THREE) == pytest.approx((2 / 3 + 2 * 1 / (3 + 2) + 0) / 3)
+
+
+def test_multirc_counts_answers_in_f1a_and_whole_questions_in_em():
+    gold = ["yes", "no", "yes", "no", "no", "yes"]
+    said = ["yes", "no", "yes", "no", "yes", "no"]
+    groups = ["0-0", "0-0", "0-1", "0-1", "0-2", "0-2"]
+    assert compute("f1a", gold, said, TWO, groups=groups) == pytest.approx(2 * 2 / (3 + 3))
+    assert compute("em", gold, said, TWO, groups=groups) == pytest.approx(2 / 3)
+
+
+def test_record_takes_the_best_of_the_right_answers():
+    gold = ["Rosa Diaz", "the Kremlin", "Lima"]
+    answers = [["Rosa Diaz", "Diaz"], ["the Kremlin"], ["Lima"]]
+    said = ["Diaz", "Kremlin wall", "Oslo"]
+    settings = {"labels": (), "answers": answers}
+    assert compute("answer_em", gold, said, **settings) == pytest.approx(1 / 3)
+    assert compute("answer_f1", gold, said, **settings) == pytest.approx((1 + 2 * 1 / (2 + 1) + 0) / 3)
+    assert compute("accuracy", gold, said, **settings) == pytest.approx(1 / 3)
+    assert compute("answer_f1", gold, said, ()) == pytest.approx((2 / 3 + 2 / 3 + 0) / 3)
+
+
+def test_any_of_several_right_answers_counts_in_whole_groups_too():
+    answers = [["a", "b"], ["a"], ["c"]]
+    assert compute("em", ["a", "a", "c"], ["b", "a", "a"], (), groups=["1", "1", "2"], answers=answers) == 1 / 2
+
+
+def test_the_calibration_error_of_candidates_reads_each_row_by_its_own():
+    candidates, answers = [["x", "y"], ["p", "q", "r"]], [["y"], ["p", "r"]]
+    sure = np.array([[0.2, 0.8, 0.0], [0.1, 0.1, 0.8]])
+    settings = {"candidates": candidates, "answers": answers}
+    assert compute("ece", ["y", "p"], ["y", "r"], (), sure, **settings) == pytest.approx(0.2)
+    assert compute("ece", ["y", "q"], ["y", "r"], (), sure, candidates=candidates) == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize("what", ["candidates", "answers"])
+def test_candidates_and_answers_are_asked_for_by_row(what):
+    with pytest.raises(DataError, match=f"accuracy: {what} of 1 rows, but 2 right labels"):
+        compute("accuracy", ["a", "b"], ["a", "b"], (), **{what: [["a", "b"]]})
