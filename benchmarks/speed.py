@@ -7,6 +7,8 @@ memory    the process's peak while scoring 500 and all of mr's test rows  agains
 pet       PET end to end (4 patterns x 3 repetitions, lora, 16 shots, 1,000 unlabelled, student, all test rows)  against
           the same passes, forward or forward and backward, over the same padded rows with plain PyTorch; and against
           its members trained one after the other
+in-context  4 demonstrations a class before each of --rows test rows  against  each row's whole prompt, one at a time,
+          every position through the head (causal backbones: --backbone smollm2; speed_in_context.py)
 
 The padded rows are those the run itself gave its encoder, written down by a hook, so both sides see the same.
 """
@@ -17,10 +19,12 @@ import gc
 import time
 from collections.abc import Callable
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
 import torch
+from speed_in_context import in_context
 
 from promptlab import load_task
 from promptlab.backbone.backbone import Backbone, load_backbone
@@ -130,15 +134,18 @@ def pet(backbone: Backbone, job: Job) -> None:
 def main() -> None:
     """Runs the chosen measurements on mr."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("which", nargs="+", choices=["scoring", "memory", "pet"])
+    parser.add_argument("which", nargs="+", choices=["scoring", "memory", "pet", "in-context"])
     parser.add_argument("--backbone", required=True)
     parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--rows", type=int, default=200, help="of in-context")
     options = parser.parse_args()
     task, backbone = load_task("mr"), load_backbone(options.backbone)
     drawn = sample(task, read_splits(task, options.data), 16, seed=0)
     job = Job(task, drawn.train, drawn.unlabeled, queries=drawn.test)
     for name in options.which:
-        {"scoring": scoring, "memory": memory, "pet": pet}[name](backbone, job)
+        few = replace(job, queries=job.queries[: options.rows])
+        parts = {"scoring": scoring, "memory": memory, "pet": pet, "in-context": in_context}
+        parts[name](backbone, few if name == "in-context" else job)
 
 
 if __name__ == "__main__":
