@@ -92,9 +92,8 @@ def _read(backbone: Backbone, inputs: Encoded, at: np.ndarray, ids: np.ndarray) 
         local = np.repeat(np.arange(len(rows)), [starts[row + 1] - starts[row] for row in rows])
         logits = slot_logits(backbone, pad(inputs, rows, backbone))
         wide = logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
-        wanted = torch.as_tensor(ids[here][:, : wide.shape[1]], device=wide.device)
-        found = pick(wide.log_softmax(-1), torch.as_tensor(local, device=wide.device), wanted)
-        out[here, : wide.shape[1]] = found.double().cpu().numpy()
+        wanted, rows_at = (torch.as_tensor(one, device=wide.device) for one in (ids[here], local))
+        out[here] = pick(wide.log_softmax(-1), rows_at, wanted).double().cpu().numpy()
     return np.where(ids >= 0, out, 0.0)
 
 

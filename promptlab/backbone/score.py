@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from promptlab.backbone.backbone import Backbone
 from promptlab.backbone.batches import Batch, by_length, pad
@@ -100,11 +101,13 @@ def pick(values: Tensor, at: Tensor, ids: Tensor) -> Tensor:
     Args:
         values: logits or log-probabilities.
         at: an input for each word, ``(...)``.
-        ids: its tokens by slot, ``(..., slots)``; where -1, what is read is of no use.
+        ids: its tokens by slot, ``(..., pieces)``; where -1, what is read is of no use; 0 past the last slot.
     """
     _, slots, vocabulary = values.shape
-    places = at[..., None] * slots + torch.arange(ids.shape[-1], device=ids.device)
-    return values.reshape(-1).gather(0, (places * vocabulary + ids.clamp_min(0)).flatten()).view(ids.shape)
+    there = ids[..., :slots].clamp_min(0)
+    places = at[..., None] * slots + torch.arange(there.shape[-1], device=ids.device)
+    found = values.reshape(-1).gather(0, (places * vocabulary + there).flatten()).view(there.shape)
+    return functional.pad(found, (0, ids.shape[-1] - there.shape[-1]))
 
 
 def mean_of_words(scores: Tensor, present: Tensor) -> Tensor:
