@@ -38,6 +38,6 @@ def plain(backbone: Backbone, rows: list[list[int]], words: np.ndarray) -> np.nd
     found = []
     for ids in rows:
         with torch.inference_mode():
-            logits = backbone.model(input_ids=torch.tensor([ids], device=backbone.device)).logits
+            logits = backbone.model(input_ids=torch.tensor([ids], device=backbone.device), use_cache=False).logits
         found.append(logits[0, -1].float().log_softmax(-1)[words.tolist()].double().cpu().numpy())
     return np.stack(found)
