@@ -9,6 +9,8 @@ candidates  200 rows, 4 labels of 1 to 3 pieces, the likeliest piece first  agai
 pet       PET end to end (4 patterns x 3 repetitions, lora, 16 shots, 1,000 unlabelled, student, all test rows)  against
           the same passes, forward or forward and backward, over the same padded rows with plain PyTorch; and against
           its members trained one after the other
+in-context  4 demonstrations a class before each of --rows test rows  against  each row's whole prompt, one at a time,
+          every position through the head (causal backbones: --backbone smollm2; speed_in_context.py)
 
 The padded rows are those the run itself gave its encoder, written down by a hook, so both sides see the same.
 """
@@ -19,11 +21,13 @@ import gc
 import time
 from collections.abc import Callable
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
 import numpy as np
 import torch
+from speed_in_context import in_context
 
 from promptlab import Task, load_task
 from promptlab.backbone.ask import ask
@@ -178,15 +182,20 @@ def pet(backbone: Backbone, job: Job) -> None:
 def main() -> None:
     """Runs the chosen measurements on mr."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("which", nargs="+", choices=["scoring", "memory", "candidates", "pet"])
+    parser.add_argument("which", nargs="+", choices=["scoring", "memory", "candidates", "pet", "in-context"])
     parser.add_argument("--backbone", required=True)
     parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--rows", type=int, default=200, help="of in-context")
     options = parser.parse_args()
     task, backbone = load_task("mr"), load_backbone(options.backbone)
     drawn = sample(task, read_splits(task, options.data), 16, seed=0)
     job = Job(task, drawn.train, drawn.unlabeled, queries=drawn.test)
     for name in options.which:
-        {"scoring": scoring, "memory": memory, "candidates": candidates, "pet": pet}[name](backbone, job)
+        few = replace(job, queries=job.queries[: options.rows])
+        parts = {
+            "scoring": scoring, "memory": memory, "candidates": candidates, "pet": pet, "in-context": in_context,
+        }  # fmt: skip
+        parts[name](backbone, few if name == "in-context" else job)
 
 
 if __name__ == "__main__":

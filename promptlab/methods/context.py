@@ -10,7 +10,7 @@
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -69,6 +69,7 @@ class InContext(Model):
     key: str = ""
     chat: bool = False
     max_length: int | None = None
+    _known: np.ndarray | None = field(default=None, init=False, repr=False)  # vectors of ``rows``
 
     def scores(self, examples: Sequence[Example]) -> np.ndarray:
         """Log-scores of what each row can be answered with, ``(examples, labels)``."""
@@ -123,7 +124,9 @@ class InContext(Model):
         return [one[::-1] for one in page.fitting(self._nearest(examples), lengths, room)]
 
     def _nearest(self, examples: Sequence[Example]) -> list[Kept]:
-        known, asked = (vectors(self.encoder, rows, tuple(self.task.inputs)) for rows in (self.rows, examples))
+        inputs = tuple(self.task.inputs)
+        known = vectors(self.encoder, self.rows, inputs) if self._known is None else self._known
+        self._known, asked = known, vectors(self.encoder, examples, inputs)
         classes = self.task.labels if self.task.fixed else ()
         return list(map(tuple, nearest(asked, known, self.rows, self.demonstrations, classes)))
 

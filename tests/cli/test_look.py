@@ -20,9 +20,21 @@ def test_ls_lists_one_kind(say):
     assert len(said.out.splitlines()) == 1 + len(list(TUNINGS))
 
 
+def test_ls_says_what_each_calibration_takes_away_why_and_after_whom(say):
+    from promptlab.methods.calibrate import KINDS
+
+    listed = {entry["name"]: entry for entry in say("ls", "calibrations", "--json").json}
+    assert tuple(listed) == KINDS == ("none", "contextual", "pmi", "batch")
+    papers = {"contextual": "2102.09690", "pmi": "2104.08315", "batch": "2309.17249"}
+    assert {name: [f"arXiv:{number}"] for name, number in papers.items()} == {
+        name: entry["papers"] for name, entry in listed.items() if name != "none"
+    }
+    assert all(", for " in listed[name]["about"] for name in papers)
+
+
 def test_ls_says_json(say):
     listed = say("ls", "--json").json
-    assert {entry["kind"] for entry in listed} == {"task", "method", "tuning", "backbone"}
+    assert {entry["kind"] for entry in listed} == {"task", "method", "tuning", "calibration", "backbone"}
     pet = next(entry for entry in listed if entry["name"] == "pet")
     assert pet["papers"] == ["arXiv:2001.07676", "arXiv:2009.07118"]
 
@@ -30,7 +42,8 @@ def test_ls_says_json(say):
 def test_ls_suggests_the_nearest_kind(say):
     said = say("ls", "task")
     assert said.code == 2
-    assert said.err == "error: no list 'task'. Did you mean 'tasks'? Known: tasks, methods, tunings, backbones.\n"
+    known = "tasks, methods, tunings, calibrations, backbones"
+    assert said.err == f"error: no list 'task'. Did you mean 'tasks'? Known: {known}.\n"
 
 
 def test_show_fills_every_pattern(say, task_file):
