@@ -1,12 +1,14 @@
 """What the house costs over its parts done bare, as ratios in one run.
 
-    python benchmarks/speed.py --backbone FOLDER --data FOLDER scoring memory pet
+    python benchmarks/speed.py --backbone FOLDER --data FOLDER scoring memory pet ipet
 
 scoring   label scores of mr's test rows  against  the bare encoder's forward over the same padded rows
 memory    the process's peak while scoring 500 and all of mr's test rows  against  the bare encoder's over the same rows
 pet       PET end to end (4 patterns x 3 repetitions, lora, 16 shots, 1,000 unlabelled, student, all test rows)  against
           the same passes, forward or forward and backward, over the same padded rows with plain PyTorch; and against
           its members trained one after the other
+ipet      two generations after the first, without the student  against  3 x PET's ensemble, timed to its last soft
+          label, on the same pool (4 patterns x 1 repetition, lora, 16 shots, 1,000 unlabelled)
 
 The padded rows are those the run itself gave its encoder, written down by a hook, so both sides see the same.
 """
@@ -19,6 +21,7 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
+from unittest.mock import patch
 
 import torch
 
@@ -30,8 +33,10 @@ from promptlab.backbone.score import score
 from promptlab.backbone.words import label_words
 from promptlab.data.fewshot import sample
 from promptlab.data.sources import read_splits
+from promptlab.methods.ipet import Ipet
 from promptlab.methods.method import Job
 from promptlab.methods.pet import Pet
+from promptlab.methods.teach import answers
 from promptlab.tuning.lora import Lora
 
 
@@ -127,10 +132,36 @@ def pet(backbone: Backbone, job: Job) -> None:
     print(f"members one after the other: {turns:.0f} s: the stack takes {whole / turns:.2f} x")
 
 
+def ipet(backbone: Backbone, job: Job) -> None:
+    """Generations against as many ensembles of PET and one student, all on one pool."""
+    shared = {"repetitions": 1, "pool": 1000}
+    spent: list[float] = []
+
+    def run(method: Pet) -> float:
+        return seconds(lambda: [predictor.keep() for _, predictor in method.fit(backbone, Lora(), [job])])
+
+    def timed(*given):
+        began = time.perf_counter()
+        found = list(answers(*given))
+        spent.append(time.perf_counter() - began)
+        return iter(found)
+
+    with patch("promptlab.methods.pet.answers", timed):
+        whole = run(Pet(**shared))
+    student, ensemble = spent[0], whole - spent[0]
+    generations = 2
+    ours = run(Ipet(**shared, generations=generations))
+    allowed = (generations + 1) * ensemble + student
+    print(
+        f"pet's ensemble {ensemble:.0f} s, its student {student:.0f} s; ipet, {generations} generations, {ours:.0f} s"
+    )
+    print(f"that is {(ours - student) / (allowed - student):.2f} x {generations + 1} ensembles, beside one student")
+
+
 def main() -> None:
     """Runs the chosen measurements on mr."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("which", nargs="+", choices=["scoring", "memory", "pet"])
+    parser.add_argument("which", nargs="+", choices=["scoring", "memory", "pet", "ipet"])
     parser.add_argument("--backbone", required=True)
     parser.add_argument("--data", type=Path, required=True)
     options = parser.parse_args()
@@ -138,7 +169,7 @@ def main() -> None:
     drawn = sample(task, read_splits(task, options.data), 16, seed=0)
     job = Job(task, drawn.train, drawn.unlabeled, queries=drawn.test)
     for name in options.which:
-        {"scoring": scoring, "memory": memory, "pet": pet}[name](backbone, job)
+        {"scoring": scoring, "memory": memory, "pet": pet, "ipet": ipet}[name](backbone, job)
 
 
 if __name__ == "__main__":
