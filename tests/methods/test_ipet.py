@@ -387,7 +387,6 @@ def test_ipet_learns_a_small_task_and_saves_to_the_bit(tiny_bert, reviews_task, 
     settings = {"repetitions": 1, "steps": 60, "student_steps": 100, "student_batch": 16, "batch": 12, "head_lr": 3e-2}
     ((_, predictor),) = Ipet(**settings, generations=1).fit(tiny_bert, Lora(r=8, lr=2e-2), [job])
     scores = predictor.scores(job.queries)
-    print("ACC", accuracy(scores, [reviews_task.labels.index(one.label) for one in many]))
     assert accuracy(scores, [reviews_task.labels.index(one.label) for one in many]) >= 0.85
     again = restore(reviews_task, tiny_bert, predictor.saved())
     np.testing.assert_array_equal(again.scores(job.queries), scores)
