@@ -1,6 +1,6 @@
 """What the house costs over its parts done bare, as ratios in one run.
 
-    python benchmarks/speed.py --backbone FOLDER --data FOLDER scoring memory candidates pet
+    python benchmarks/speed.py --backbone FOLDER --data FOLDER scoring memory candidates pet ipet
 
 scoring   label scores of mr's test rows  against  the bare encoder's forward over the same padded rows
 memory    the process's peak while scoring 500 and all of mr's test rows  against  the bare encoder's over the same rows
@@ -9,6 +9,8 @@ candidates  200 rows, 4 labels of 1 to 3 pieces, the likeliest piece first  agai
 pet       PET end to end (4 patterns x 3 repetitions, lora, 16 shots, 1,000 unlabelled, student, all test rows)  against
           the same passes, forward or forward and backward, over the same padded rows with plain PyTorch; and against
           its members trained one after the other
+ipet      two generations after the first, without the student  against  3 x PET's ensemble, timed to its last soft
+          label, on the same pool (4 patterns x 1 repetition, lora, 16 shots, 1,000 unlabelled)
 in-context  4 demonstrations a class before each of --rows test rows  against  each row's whole prompt, one at a time,
           every position through the head (causal backbones: --backbone smollm2; speed_in_context.py)
 
@@ -24,6 +26,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -38,8 +41,10 @@ from promptlab.backbone.score import score
 from promptlab.backbone.words import label_words
 from promptlab.data.fewshot import sample
 from promptlab.data.sources import read_splits
+from promptlab.methods.ipet import Ipet
 from promptlab.methods.method import Job
 from promptlab.methods.pet import Pet
+from promptlab.methods.teach import answers
 from promptlab.tuning.lora import Lora
 
 
@@ -179,10 +184,36 @@ def pet(backbone: Backbone, job: Job) -> None:
     print(f"members one after the other: {turns:.0f} s: the stack takes {whole / turns:.2f} x")
 
 
+def ipet(backbone: Backbone, job: Job) -> None:
+    """Generations against as many ensembles of PET and one student, all on one pool."""
+    shared = {"repetitions": 1, "pool": 1000}
+    spent: list[float] = []
+
+    def run(method: Pet) -> float:
+        return seconds(lambda: [predictor.keep() for _, predictor in method.fit(backbone, Lora(), [job])])
+
+    def timed(*given):
+        began = time.perf_counter()
+        found = list(answers(*given))
+        spent.append(time.perf_counter() - began)
+        return iter(found)
+
+    with patch("promptlab.methods.pet.answers", timed):
+        whole = run(Pet(**shared))
+    student, ensemble = spent[0], whole - spent[0]
+    generations = 2
+    ours = run(Ipet(**shared, generations=generations))
+    allowed = (generations + 1) * ensemble + student
+    print(
+        f"pet's ensemble {ensemble:.0f} s, its student {student:.0f} s; ipet, {generations} generations, {ours:.0f} s"
+    )
+    print(f"that is {(ours - student) / (allowed - student):.2f} x {generations + 1} ensembles, beside one student")
+
+
 def main() -> None:
     """Runs the chosen measurements on mr."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("which", nargs="+", choices=["scoring", "memory", "candidates", "pet", "in-context"])
+    parser.add_argument("which", nargs="+", choices=["scoring", "memory", "candidates", "pet", "ipet", "in-context"])
     parser.add_argument("--backbone", required=True)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--rows", type=int, default=200, help="of in-context")
@@ -193,7 +224,8 @@ def main() -> None:
     for name in options.which:
         few = replace(job, queries=job.queries[: options.rows])
         parts = {
-            "scoring": scoring, "memory": memory, "candidates": candidates, "pet": pet, "in-context": in_context,
+            "scoring": scoring, "memory": memory, "candidates": candidates, "pet": pet, "ipet": ipet,
+            "in-context": in_context,
         }  # fmt: skip
         parts[name](backbone, few if name == "in-context" else job)
 

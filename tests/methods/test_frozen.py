@@ -3,6 +3,7 @@
 import pytest
 
 from promptlab.methods.finetune import Finetune
+from promptlab.methods.ipet import Ipet
 from promptlab.methods.method import Job
 from promptlab.methods.pet import Pet
 from promptlab.methods.prompt import Prompt
@@ -18,8 +19,9 @@ WILD = {"lr": "inf"}
         Finetune(steps=4, head_lr=None),
         Pet(repetitions=1, steps=4, student=False),
         Pet(repetitions=1, steps=4, student_steps=4),
+        Ipet(repetitions=1, steps=4, student_steps=4, generations=1),
     ],
-    ids=["prompt", "finetune", "pet without a student", "pet"],
+    ids=["prompt", "finetune", "pet without a student", "pet", "ipet"],
 )
 def test_the_row_names_the_frozen_member_and_the_other_seed_is_untouched(tiny_bert, reviews_task, reviews, method):
     pool = [one.unlabelled() for one in reviews[8:20]]
