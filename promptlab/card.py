@@ -104,7 +104,8 @@ def _count(number: int, noun: str) -> str:
 
 def _asked(content: Mapping[str, Any], task: Task) -> str:
     names = content["patterns"]
-    asked = [pvp for pvp in task.pvps if pvp.name in names]
+    others = [name for name in names if name not in {pvp.name for pvp in task.pvps}]  # those that every task has
+    asked = [*(pvp for pvp in task.pvps if pvp.name in names), *map(task.pvp, others)]
     if not asked:
         return ""
     return "\n".join(["## Patterns\n", *(line for pvp in asked for line in _pattern(pvp))])

@@ -138,3 +138,9 @@ def test_a_merged_language_model_is_asked_through_its_pattern(merged, tag):
 def test_odd_names_stay_what_they_are_in_the_head(name):
     system = {**CONTENT["system"], "method": {"name": name, "text": name, "settings": {}}}
     assert name in head(card(system=system))["tags"]
+
+
+def test_a_pattern_that_every_task_has_is_told_too():
+    text = card(patterns=["letters"])
+    assert "- **letters**: `{text} Question: Is a film good? {labels} Answer: {mask}`" in text
+    assert "  - negative: `A`" in text

@@ -1,9 +1,11 @@
 """How a backbone reads a task's patterns: what ``check --backbone`` shows.
 
-a pattern     tokens of its own; of a row; how many rows are cut
-label words   how each splits; which labels' words begin with the same piece, so that one mask cannot part them
-a row's own   (candidates, words that name fields) the same, counted over the rows
-problem       why the pattern cannot be asked, in words
+    a pattern     tokens of its own; of a row; how many rows are cut
+    label words   how each splits; which labels' words begin with the same piece, so that one mask cannot part them
+    a row's own   (candidates, words that name fields) the same, counted over the rows
+    problem       why the pattern cannot be asked, in words
+
+Nothing is refused here: what cannot be had stays empty.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,10 +1,12 @@
 """What one member with a pattern makes of rows, and why.
 
-read      the rows as ids, as the member itself lays them out
-scores    of what can be answered, by the code that answers
-guesses   the likeliest words at the mask; one mask, where label words need several
-words     each label word's pieces, and its own score
-cuts      which fields lost tokens, and where they end now
+    read      the rows as ids, as the member itself lays them out
+    scores    of what can be answered, by the code that answers
+    guesses   the likeliest words at the mask; one mask, where label words need several
+    words     each label word's pieces, and its own score
+    cuts      which fields lost tokens, and where they end now
+
+``shown.py`` puts the rows of all members together.
 """
 
 from collections.abc import Sequence
@@ -25,15 +27,17 @@ from promptlab.methods.predict import Model
 
 Row = dict[str, Any]
 """``pattern`` and ``text``; then ``skipped`` (why), or ``probabilities`` by label (``uncalibrated`` too, where a
-calibration moved them), and of a pattern what was ``read`` with the model's own tokens, ``guesses`` (word, share),
-``words`` (``label``, ``word``, its ``pieces``, log-``score``), ``mass`` on them, whether the text was ``cut`` and
-``cuts`` (``field``, tokens ``read`` ``of`` how many, ``until`` which words), and the ``member`` where several asked."""
+calibration moved them), and of a pattern its ``context`` (an instruction, demonstrations), what was ``read`` with the
+model's own tokens, ``guesses`` (word, share), ``words`` (``label``, ``word``, its ``pieces``, log-``score``),
+``mass`` on them, whether the text was ``cut`` and ``cuts`` (``field``, tokens ``read`` ``of`` how many, ``until``
+which words), and the ``member`` where several asked."""
 
 
 class _Heard(NamedTuple):
     encoded: Encoded
     words: RowWords
     scores: Scores
+    context: list[list[str]]  # what each row was read after: an instruction, demonstrations
 
 
 def asked(model: Model, pvp: PVP, examples: Sequence[Example], count: int) -> list[Row]:
@@ -60,6 +64,7 @@ def asked(model: Model, pvp: PVP, examples: Sequence[Example], count: int) -> li
         {
             "pattern": pvp.name,
             "text": pvp.pattern.fill(example),
+            **({"context": heard.context[i]} if any(heard.context) else {}),
             "read": model.backbone.tokenizer.decode(heard.encoded.ids[i]),
             "guesses": guessed[i],
             "words": words[i],
@@ -81,10 +86,17 @@ def by_label(labels: Sequence[str], shares: np.ndarray) -> dict[str, float]:
 def _heard(model: Any, pvp: PVP, examples: Sequence[Example], choices: Sequence[Sequence[str]]) -> _Heard:
     if hasattr(model, "read"):  # it puts an instruction or demonstrations before its rows
         read = model.read(examples)
-        return _Heard(read.encoded, read.words, model.score(read))
+        first = [model.instruction] if model.instruction else []
+        context = [first + [_demonstration(model, pvp, model.rows[at]) for at in shown] for shown in read.shown]
+        return _Heard(read.encoded, read.words, model.score(read), context)
     words = row_words(model.backbone, pvp, examples, None if model.task.fixed else choices)
     encoded = model.encoder.cloze(pvp.pattern, examples, words.room(len(examples)))
-    return _Heard(encoded, words, answer(model.backbone, encoded, words.ids, model.decoding))
+    return _Heard(encoded, words, answer(model.backbone, encoded, words.ids, model.decoding), [])
+
+
+def _demonstration(model: Model, pvp: PVP, row: Example) -> str:
+    spoken = pvp.verbalizer.spoken(row, model.task.choices(row))
+    return pvp.pattern.fill(row, word=spoken[model.task.gold(row)][0])
 
 
 def _bare(model: Any) -> bool:

@@ -1,12 +1,15 @@
 """What was shown, as lines for a screen: of (text, style) parts, so that a terminal may colour them.
 
-pattern  the text with its gap
-         skipped, or
-         guesses   the model's own words at the mask
-         tokens    each label's words in pieces, with their scores
-         before    label probabilities before calibration, where there is one
-         labels    label probabilities, and the mass on label words
-         cut       of each field that was cut: how much was read, and where it ended
+    pattern   the text with its gap
+    context   the instruction and the demonstrations that it was read after
+    skipped   why it could not be asked; or
+    guesses   the model's own words at the mask
+    tokens    each label's words in pieces, with their scores
+    before    label probabilities before calibration, where there is one
+    labels    label probabilities, and the mass on label words
+    cut       of each field that was cut: how much was read, and where it ended
+
+A line is left out where there is nothing to tell.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -49,6 +52,8 @@ def _row_lines(row: Mapping[str, Any], width: int, whole: bool) -> Iterator[Line
 
 
 def _told(row: Mapping[str, Any]) -> Iterator[tuple[str, Line]]:
+    if row.get("context"):
+        yield "context", [(short(" / ".join(row["context"])), "")]
     if "skipped" in row:
         yield "skipped", [(row["skipped"], "")]
     if row.get("guesses"):
