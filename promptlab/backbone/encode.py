@@ -134,16 +134,14 @@ class Encoder:
             befores = _neighbours(shown, slice(-1, None), len(examples))
             afters = _neighbours(shown[::-1], slice(0, 1), len(examples))[::-1]
             for part, *around in zip(segment, shown, befores, afters, strict=True):
-                if isinstance(part, Mask | Token | Soft):
-                    fixed = mask if isinstance(part, Mask) else self._fixed(part)
+                if isinstance(part, Mask | Token):
+                    fixed = mask if isinstance(part, Mask) else (self._token_id(part.name),)
                     columns.append(Column([fixed] * len(examples), number, mask=isinstance(part, Mask)))
                 else:
-                    ids = self.fragments.all(map(Fragment.of, *around))
+                    there = [part.ids] * len(examples) if isinstance(part, Soft) else None
+                    ids = there or self.fragments.all(map(Fragment.of, *around))
                     columns.append(Column(ids, number, part if isinstance(part, Field) else None))
         return columns + (_special(frame.runs[-1], len(examples)) if ends else [])
-
-    def _fixed(self, part: Token | Soft) -> tuple[int, ...]:
-        return part.ids if isinstance(part, Soft) else (self._token_id(part.name),)
 
     def _token_id(self, name: str) -> int:
         tokenizer = self.backbone.tokenizer
