@@ -182,11 +182,11 @@ class Encoder:
             for part, *around in zip(segment, shown, befores, afters, strict=True):
                 if isinstance(part, Mask):
                     columns.append(Column(list(masks), number, mask=True))
-                elif isinstance(part, Token | Soft):
-                    fixed = part.ids if isinstance(part, Soft) else self._token_ids(part)
-                    columns.append(Column([fixed] * len(examples), number))
+                elif isinstance(part, Token):
+                    columns.append(Column([self._token_ids(part)] * len(examples), number))
                 else:
-                    ids = self.fragments.all(map(Fragment.of, *around))
+                    there = [part.ids] * len(examples) if isinstance(part, Soft) else None
+                    ids = there or self.fragments.all(map(Fragment.of, *around))
                     columns.append(Column(ids, number, part if isinstance(part, Field) else None))
         return columns + (_special(frame.runs[-1], len(examples)) if ends else [])
 

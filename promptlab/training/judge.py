@@ -7,6 +7,7 @@ loss of a wording = mean over the rows
 """
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -66,4 +67,7 @@ class Judge:
 
 
 def _part(member: Member, rows: np.ndarray, key: str) -> Member:
-    return replace(member, key=key, examples=[member.examples[row] for row in rows], targets=member.targets[rows])
+    choices = getattr(member, "choices", None)  # a row's own, where rows have them
+    own: dict[str, Any] = {} if choices is None else {"choices": [choices[row] for row in rows]}
+    examples = [member.examples[row] for row in rows]
+    return replace(member, key=key, examples=examples, targets=member.targets[rows], **own)

@@ -125,9 +125,9 @@ class Search:
             swap = self.step(step)
             swaps += [swap] if swap else []
             done = step + 1
+            advance(1)
             if step - (swaps[-1]["step"] if swaps else -1) >= PATIENCE * len(self.words):
                 break
-            advance(1)
         advance(steps - done)
         found = filled(self.pattern, self.backbone, self._by_slot())
         state = {f"words.{i:02d}": torch.tensor(ids) for i, ids in enumerate(self._by_slot())}

@@ -7,13 +7,14 @@ import torch
 from promptlab.backbone.backbone import load_backbone
 from promptlab.backbone.device import generator
 from promptlab.backbone.encode import Encoder
-from promptlab.backbone.marks import embeddings
+from promptlab.backbone.marks import embeddings, speaking
 from promptlab.backbone.specials import special_ids
 from promptlab.backbone.vocabulary import same_words, usable_tokens
 from promptlab.errors import SettingError
+from promptlab.language.example import Example
 from promptlab.language.task import Task
 from promptlab.training.judge import Judge
-from promptlab.training.loop import train
+from promptlab.training.loop import step_losses, train
 from promptlab.training.member import Member, Recipe
 from promptlab.training.search import Search, gains, search
 from promptlab.tuning.full import Full
@@ -41,13 +42,19 @@ def found_by(backbone, one, tuning=None, steps=6):
 
 @pytest.fixture(scope="module")
 def learned(folder_of, reviews):
-    """A tiny bert that has learnt the reviews, asked as ``It was``: words in a slot now matter to it."""
+    """A tiny bert that has learnt which words of a review make it a bad one."""
     backbone = load_backbone(str(folder_of("bert")), device="cpu")
     one = member(reviews, "{text} It was really {mask}.", rows=40)
-    recipe = Recipe(steps=60, batch=16)
+    recipe = Recipe(steps=40, batch=16)
     done = next(train(backbone, Full(lr=3e-3), [one], recipe, Encoder(backbone)))
     with Full().applied(backbone, done.state):
         yield backbone
+
+
+def neutral(key):
+    """Rows that say nothing, all of one label: only words in the slots can bring it about."""
+    texts = ("a film", "the plot", "actors , story", "an ending and a scene", "it has music", "the movie is text")
+    return member([Example({"text": text}, "negative") for text in texts], "{text} {soft:3} was {mask}.", key=key)
 
 
 # the gain
@@ -63,23 +70,18 @@ def test_the_gain_is_the_first_order_fall_of_the_loss_word_by_word():
 @pytest.mark.parametrize("family", ["bert", "gpt2", "albert"])
 def test_the_gain_is_the_losss_slope_towards_the_other_word(float64, reviews, family):
     backbone = float64(family)
-    one = searcher(backbone, member(reviews, rows=4), Words(judge=4))  # the batch and the judges are all four rows
-    gradient = one.gradient(one.rows.next())
-    table, place, token = embeddings(backbone), 1, int(one.best(1, gradient[1])[0])
-    now, step = int(one.words[place]), 1e-5
-    old = table[now].clone()
-    losses = []
-    with torch.no_grad():
-        spare = int(torch.nonzero(~one.usable)[-1])  # a row of its own, that no text reads, takes the word in between
-        kept = table[spare].clone()
-        for share in (step, -step):
-            table[spare] = old + share * (table[token] - old)
-            wording = one.words.clone()
-            wording[place] = spare
-            losses.append(float(one.judge(wording[None])[0]))
-        table[spare] = kept
-    slope = (losses[1] - losses[0]) / (2 * step)
-    assert slope == pytest.approx(float(gains(table, gradient[place], now)[token]), abs=1e-6)
+    one = searcher(backbone, member(reviews))
+    step, table = one.rows.next(), embeddings(backbone)
+    gradient = one.gradient(step)
+    for place in range(3):
+        token, losses = int(one.best(place, gradient[place])[0]), []
+        towards = torch.zeros_like(gradient)
+        towards[place] = 1e-5 * (table[token] - table[one.words[place]])
+        for way in (-towards, towards):
+            with torch.no_grad(), speaking(backbone, one.words[None], way):
+                losses.append(float(step_losses(backbone, [one.rows], [step], one.recipe, None)))
+        slope = (losses[0] - losses[1]) / 2e-5
+        assert slope == pytest.approx(float(gains(table, gradient[place], one.words[place])[token]), abs=1e-8)
 
 
 def test_candidates_are_the_best_by_gain_and_never_special_a_label_word_or_the_word_itself(each, reviews):
@@ -135,19 +137,20 @@ class Random(Search):
         return usable[torch.randperm(len(usable), generator=self.random)[: self.tuning.candidates]]
 
 
-def test_gradients_beat_as_many_random_swaps(learned, reviews):
+def test_gradients_beat_the_best_of_as_many_random_swaps(learned):
     losses = {Search: [], Random: []}
     for kind, each in losses.items():
         for seed in range(4):
-            one = member(reviews, rows=40, key=f"seed{seed}")
-            each.append(searcher(learned, one, Words(candidates=4, judge=64), 30, kind).run().facts["loss"])
-    assert np.mean(losses[Search]) < np.mean(losses[Random]), losses
+            one = searcher(learned, neutral(f"seed{seed}"), Words(candidates=4), 10, kind)
+            start = float(one.judge(one.words[None])[0])
+            each.append(one.run().facts["loss"])
+    assert np.mean(losses[Search]) < min(losses[Random]), losses
+    assert max(losses[Search]) < 0.2 * start
 
 
-def test_found_words_answer_better_than_those_it_started_from(learned, reviews):
-    one = searcher(learned, member(reviews, rows=40), Words(judge=64), steps=30)
-    before = float(one.judge(one.words[None])[0])
-    assert one.run().facts["loss"] < 0.8 * before
+def test_what_is_found_means_what_the_backbone_has_learnt(learned):
+    words = searcher(learned, neutral("m"), Words(candidates=4), 10).run().facts["words"].split()
+    assert set(words) & set("awful bad boring dull poor slow weak worst".split())
 
 
 def test_the_seed_alone_decides(tiny_bert, reviews):
