@@ -194,3 +194,13 @@ def test_equal_words_of_two_labels_and_unknown_ones_are_refused_before_anything_
 def test_an_ensemble_of_no_rows_answers_nothing(tiny_bert):
     model = Model(QUIZ, tiny_bert, Encoder(tiny_bert), QUIZ.pvps[0])
     assert Ensemble([model], np.ones(1)).scores([]).shape == (0, 0)
+
+
+def test_pet_teaches_its_student_with_words_of_several_tokens(tiny_bert, reviews):
+    task = Task.from_parts(["{text} It was {mask}.", "{mask}! {text}"], {"negative": "a bad film", "positive": "great"})
+    method = "pet:repetitions=1,steps=2,student_steps=2,student_batch=4"
+    made = PromptClassifier(task, method=method, tuning="lora:r=2", backbone=tiny_bert)
+    made.fit(reviews[:8], unlabeled=[one.unlabelled() for one in reviews[8:16]])
+    sure = made.predict_proba(reviews[16:24])
+    assert sure.shape == (8, 2)
+    assert np.isfinite(sure).all()

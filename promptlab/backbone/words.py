@@ -111,7 +111,8 @@ def row_words(
         backbone: whose tokens.
         pvp: pattern and label words.
         examples: fill the fields that words name.
-        choices: what can be answered for each row; None where that is the verbalizer's labels.
+        choices: what can be answered for each row; None where that is the verbalizer's labels. Candidates that the
+            backbone reads alike (they differ in case) get equal scores.
 
     Raises:
         PatternError: as for :func:`label_words`, where all rows have the same words.
@@ -199,7 +200,7 @@ def _row(reader: _Reader, pvp: PVP, row: int, spoken: Sequence[Sequence[str]], c
         except PatternError as error:
             raise DataError(f"row {row}: pattern '{pvp.name}': choice '{choice}': {error}") from None
     clash = next(_clashes(reader, found), None)
-    if clash:
+    if clash and pvp.verbalizer.words:  # candidates come as the data has them: LOS ANGELES and Los Angeles may both
         raise DataError(f"row {row}: pattern '{pvp.name}': {clash}")
     return _array(list(found.values()))
 

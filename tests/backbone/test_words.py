@@ -141,6 +141,14 @@ def test_candidates_are_their_own_words_and_rows_may_have_other_numbers_of_them(
     assert not found.single
 
 
+def test_candidates_that_the_backbone_reads_alike_have_equal_words(texted):
+    quiz = read_task("{task: quiz, inputs: [text, one], candidates: one, patterns: {p: '{text} {mask}'}}")
+    example = Example({"text": "so", "one": ("Good film", "bad", "good FILM")})
+    ids = row_words(texted("wordpiece"), quiz.pvps[0], [example], [quiz.choices(example)]).ids[0]
+    assert (ids[0] == ids[2]).all()
+    assert (ids[0] != ids[1]).any()
+
+
 def test_words_that_all_rows_share_are_read_once(any_text):
     found = row_words(any_text, pvp(), rows(("", "")) * 3)
     assert (found.fixed, found.single, found.ids.shape) == (True, True, (1, 2, 1, 1))
