@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 SYSTEMS = (
-    "majority,tfidf,probe,zero-shot,finetune:steps=2,prompt:steps=2+lora:r=2,"
+    "majority,tfidf,probe,zero-shot,in-context:demonstrations=total:1,finetune:steps=2,prompt:steps=2+lora:r=2,"
     "pet:repetitions=1,steps=2,student_steps=2+lora:r=2"
 )
 
@@ -38,7 +38,7 @@ def test_every_method_stands_in_one_table_and_resumes_to_the_bit(everything, tmp
     said = everything("once")
     assert said.code == 0, said.err
     rows = said.lines
-    assert len(rows) == 14
+    assert len(rows) == 16
     learnt = {row["method"]: row["stored_parameters"] + row["head_parameters"] for row in rows}
     assert learnt["prompt"] > 0 and learnt["zero-shot"] == 0
     assert {row["tuning"] for row in rows} == {None, "full", "lora"}

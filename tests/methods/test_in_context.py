@@ -294,3 +294,15 @@ patterns: {ends: "{text} So {mask}."}
         assert np.isneginf(found[1, 2]) and np.isfinite(found).sum() == 5
         with pytest.raises(SettingError, match="label words of its own. Write calibration=none"):
             fit(backbone, Job(asked, rows), demonstrations=1, calibration="pmi")
+
+
+@pytest.mark.parametrize("family", ["gpt2", "bert"])
+def test_a_classifier_saved_and_loaded_shows_the_same_rows(folder_of, task, reviews, tmp_path, family):
+    from promptlab import PromptClassifier
+
+    texts, labels = [row.fields["text"] for row in reviews], [row.label for row in reviews]
+    made = PromptClassifier(task, method="in-context:demonstrations=2,order=similar", backbone=str(folder_of(family)))
+    made.fit(texts, labels).save_pretrained(tmp_path / "shown")
+    again = PromptClassifier.from_pretrained(tmp_path / "shown")
+    np.testing.assert_array_equal(made.predict_proba(texts[:5]), again.predict_proba(texts[:5]))
+    assert "in-context" in (tmp_path / "shown" / "README.md").read_text(encoding="utf-8")
