@@ -20,6 +20,7 @@ from sklearn.utils.validation import check_is_fitted
 from promptlab.backbone.backbone import Backbone, load_backbone
 from promptlab.data.files import KINDS, file_kind
 from promptlab.data.sources import read_examples
+from promptlab.data.steps import taught
 from promptlab.data.targets import classes_of, labels_of
 from promptlab.errors import DataError, SettingError
 from promptlab.hub import Loaded, Origin, load_predictor, push_folder, save_predictor
@@ -101,7 +102,7 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
         """
         task, chosen = self._asked(), choose(self.method, self.tuning)
         rows, written = self._labelled(task, X, y, chosen)
-        labelled = [row for row in rows if row.label is not None]
+        labelled = taught(task, [row for row in rows if row.label is not None])
         pool = [row for row in rows if row.label is None]
         pool += [] if unlabeled is None else self._read(unlabeled, task, False, "unlabeled")
         backbone = self._loaded() if chosen.method.needs_backbone else None

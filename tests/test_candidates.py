@@ -58,12 +58,12 @@ def pairs(number, ending=""):
     ]
 
 
-@pytest.mark.parametrize(("family", "ending"), [("bert", "film"), ("gpt2", "")])
+@pytest.mark.parametrize("family", ["bert", "gpt2"])
 @pytest.mark.parametrize(("task", "make"), [(QUIZ, rows), (COPA, pairs)], ids=["candidates", "words"])
-def test_a_prompt_learns_what_to_choose(tiny, family, ending, task, make):
-    """A tiny masked model is judged as it is trained: words of one length, all masks open."""
-    backbone, test = tiny(family), make(30, ending)
-    job = Job(task, make(24, ending), queries=[one.unlabelled() for one in test])
+def test_a_prompt_learns_what_to_choose(tiny, family, task, make):
+    """Tiny random models are no judges of long words against short ones: here all are of two, read with masks open."""
+    backbone, test = tiny(family), make(30, "film")
+    job = Job(task, make(24, "film"), queries=[one.unlabelled() for one in test])
     ((_, predictor),) = Prompt(steps=60, decoding="parallel").fit(backbone, Lora(lr=2e-2), [job])
     scores, choices = predictor.scores(job.queries), [task.choices(one) for one in job.queries]
     assert scores.shape == (30, max(map(len, choices)))

@@ -145,7 +145,12 @@ def _metrics(task: Task, classifier: Any, test: Sequence[Example]) -> dict[str, 
     if not test:
         return {}
     gold, said = [str(example.label) for example in test], list(classifier.predict(test))
-    return {name: compute(name, gold, said, task.labels) for name in task.metrics if name != "ece"}
+    groups, answers = [example.group for example in test], [example.right for example in test]
+    return {
+        name: compute(name, gold, said, task.labels, groups=groups, answers=None if task.fixed else answers)
+        for name in task.metrics
+        if name != "ece"
+    }
 
 
 def predict(

@@ -66,19 +66,26 @@ def prepared(name: str | None, table: Table) -> Table:
 def taught(task: Task, shots: Sequence[Example]) -> list[Example]:
     """What drawn rows teach: the rows after the step's ``lesson``, in their order.
 
+    Rows that were taught already stay as they are: what a lesson adds is left out where it is among the shots.
+
     Raises:
         DataError: no such step, or none of the rows teaches anything.
     """
     lesson = _step(task.prepare).lesson if task.prepare is not None else None
     if lesson is None:
         return list(shots)
-    rows = [row for shot in shots for row in lesson(shot, task)]
+    known = {_key(shot) for shot in shots}
+    rows = [row for shot in shots for row in lesson(shot, task) if row == shot or _key(row) not in known]
     if shots and not rows:
         about = _step(task.prepare).about
         raise DataError(
             f"prepare: {task.prepare} ({about}): none of the {len(shots)} rows drawn teaches anything. Write -k all."
         )
     return rows
+
+
+def _key(row: Example) -> tuple[object, ...]:
+    return (*sorted(row.fields.items()), row.label, row.group, row.answers)
 
 
 def _step(name: str | None) -> Step:

@@ -176,8 +176,8 @@ def _outcome(scored: Scored, gold: np.ndarray) -> Row:
     sure = probabilities(np.where(level, 0.0, scored.scores))
     right, groups = [choices[row][at] for row, at in enumerate(gold)], [example.group for example in test]
     names = dict.fromkeys([*task.metrics, *_BESIDE])
-    own = {} if task.fixed else {"candidates": choices, "answers": [example.right for example in test]}
-    metrics = {name: compute(name, right, answers, task.labels, sure, groups, **own) for name in names}
+    own = (None, None) if task.fixed else (choices, [example.right for example in test])
+    metrics = {name: compute(name, right, answers, task.labels, sure, groups, *own) for name in names}
     notes = [*_list(scored.facts.get("notes")), *_sample_notes(scored.run)]
     notes += [f"{int(lost.any(axis=1).sum())} test rows without finite scores"] if lost.any() else []
     return {"metric": task.metrics[0], "score": metrics[task.metrics[0]], "metrics": metrics, "notes": notes}
@@ -185,7 +185,7 @@ def _outcome(scored: Scored, gold: np.ndarray) -> Row:
 
 def _sample_notes(run: Run) -> list[str]:
     unread = not run.sample.unlabeled or not run.sample.pool_from_train
-    return [] if unread else ["unlabelled rows: the train rows that were not drawn"]
+    return [*run.sample.notes, *([] if unread else ["unlabelled rows: the train rows that were not drawn"])]
 
 
 def _circumstances(scored: Scored, model: Any) -> Row:

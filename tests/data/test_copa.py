@@ -48,6 +48,12 @@ def test_a_shot_teaches_itself_and_its_mirror_image():
     assert second == read(copa(label=1, first="A guest sang.", second="The fuse blew."))[0]
 
 
+def test_shots_that_were_mirrored_are_not_mirrored_again():
+    once = taught(COPA, read(copa(), copa("effect", 1)))
+    assert len(once) == 4
+    assert taught(COPA, once) == once
+
+
 def test_test_rows_and_the_pool_are_never_mirrored():
     rows = read(copa(), copa("effect", 1), copa("effect", 0, "It froze."))
     drawn = sample(COPA, Splits(train=rows, test=rows), "total:1", seed=0)

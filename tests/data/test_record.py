@@ -79,6 +79,11 @@ def test_a_shot_meets_at_most_nine_wrong_candidates_always_the_same_but_others_f
     assert set(first.fields["choices"]) != set(second.fields["choices"])
 
 
+def test_rows_that_were_taught_already_stay_as_they_are():
+    once = taught(RECORD, read(flat(choices=[*ENTITIES, *"abcdefghijkl"])))
+    assert taught(RECORD, once) == once
+
+
 def test_rows_to_be_labelled_have_no_answer_and_keep_all_candidates():
     (row,) = read(flat(), labelled=False)
     assert (row.right, len(row.fields["choices"])) == ((), 6)

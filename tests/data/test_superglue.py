@@ -68,7 +68,9 @@ def test_shots_are_drawn_whole_groups_at_a_time(name):
 @pytest.mark.parametrize(("name", "factor"), [("copa", 2), ("wsc", 1), *((name, 1) for name in PLAIN)])
 def test_what_the_shots_teach_is_counted(name, factor):
     train = rows(name, "train")
-    assert len(taught(load_task(name), train)) == factor * len(train)
+    told = taught(load_task(name), train)
+    assert len(told) == factor * len(train)
+    assert taught(load_task(name), told) == told
 
 
 def test_record_teaches_each_right_answer_once():
