@@ -44,7 +44,7 @@ class Words:
     dropout: ClassVar[float] = 0.0
     n: int = 3
     candidates: int = 50
-    judge: int = 32
+    judge: int = 16
     whole: bool = True
 
     def __post_init__(self) -> None:
