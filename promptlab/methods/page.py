@@ -17,7 +17,7 @@ from promptlab.backbone.encode import Encoded, Encoder, sound
 from promptlab.backbone.layout import until_mask
 from promptlab.errors import BackboneError, DataError
 from promptlab.language.example import Example
-from promptlab.language.grammar import Field, Mask, Part, Sep, Soft, Text, apply
+from promptlab.language.grammar import Field, Mask, Part, Sep, Soft, Text
 from promptlab.language.pattern import Pattern
 from promptlab.language.task import PVP, Task
 
@@ -153,8 +153,8 @@ class Page:
 
 def _filled(part: Part, example: Example, word: Callable[[], str]) -> list[Part]:
     match part:
-        case Field(name, filters, _, space):
-            return [Text(" " * space + sound(apply(filters, example.text(name))))]
+        case Field():
+            return [Text(" " * part.space + sound(part.read(example)))]
         case Mask(space):
             return [Text(" " * space + sound(word()))]
         case Soft(words=None):

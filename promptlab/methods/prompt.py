@@ -18,6 +18,7 @@ import numpy as np
 from promptlab.backbone.backbone import Backbone
 from promptlab.backbone.decode import check_decoding
 from promptlab.backbone.encode import Encoder
+from promptlab.methods.calibrate import calibrated
 from promptlab.methods.members import cloze_member, defaults, grouped
 from promptlab.methods.method import Job, Predictor
 from promptlab.methods.patterns import usable
@@ -42,6 +43,9 @@ class Prompt:
         budget: padded tokens of a stack's step; None takes the device's.
         decoding: how a masked backbone reads words of several tokens: ``confident`` (the likeliest piece first),
             ``left-to-right`` or ``parallel``.
+        calibration: ``none``, ``contextual``, ``pmi`` or ``batch``, of the trained model.
+        transductive: let ``batch`` average over the rows that are asked about.
+        pool: unlabelled rows that ``batch`` averages over.
     """
 
     needs_labels: ClassVar[bool] = True
@@ -54,6 +58,9 @@ class Prompt:
     mlm_batch: int = 8
     budget: int | None = None
     decoding: str = "confident"
+    calibration: str = "none"
+    transductive: bool = False
+    pool: int = 500
 
     def fit(self, backbone: Backbone, tuning: Tuning, jobs: Iterable[Job]) -> Iterator[tuple[Job, Predictor]]:
         """Trains the members of all jobs, side by side where the tuning allows."""
@@ -72,16 +79,20 @@ class Prompt:
             else:
                 trained = train(backbone, tuning, members, recipe, encoder, label)
             for job in alike:
-                models, said = [], list(notes)
+                models, said = list[Model](), list(notes)
                 for _, done in zip(pvps, trained, strict=False):
                     model = Model(
                         job.task, backbone, encoder, done.member.pvp, tuning, done.state, facts=dict(done.facts),
                         decoding=self.decoding,
                     )  # fmt: skip
+                    [model], told = calibrated(self.calibration, [model], job, self.transductive, self.pool)
                     models.append(model if len(pvps) == 1 or tuning.stackable else model.keep())
-                    said += done.notes
+                    said += [*done.notes, *told]
                 seen = sum(model.facts["seen"] for model in models)
-                facts = {"notes": said, "stack": models[0].facts["stack"], "examples_seen": seen}
+                facts = {
+                    "notes": list(dict.fromkeys(said)), "stack": models[0].facts["stack"], "examples_seen": seen,
+                    "calibration": self.calibration,
+                }  # fmt: skip
                 facts |= {
                     name: each
                     for name in ("words", "swaps")

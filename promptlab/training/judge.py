@@ -67,7 +67,7 @@ class Judge:
 
 
 def _part(member: Member, rows: np.ndarray, key: str) -> Member:
-    choices = getattr(member, "choices", None)  # a row's own, where rows have them
+    choices = member.choices
     own: dict[str, Any] = {} if choices is None else {"choices": [choices[row] for row in rows]}
     examples = [member.examples[row] for row in rows]
     return replace(member, key=key, examples=examples, targets=member.targets[rows], **own)
