@@ -42,11 +42,11 @@ class Probe:
         """One regression a job."""
         from sklearn.linear_model import LogisticRegression
 
-        encoder = Encoder(backbone)
+        encoder, known = Encoder(backbone), Vectors()
         for job in jobs:
             fixed(job.task)
             targets = gold(job)
-            probed = Probed(job.task, backbone, encoder, self.pool)
+            probed = Probed(job.task, backbone, encoder, self.pool, known=known)
             features = probed.features(job.labelled)
             if len(set(targets.tolist())) == 1:  # nothing to tell apart: always that label
                 rows = np.zeros((1, features.shape[1]))
@@ -59,6 +59,9 @@ class Probe:
             yield job, probed.holding(coef, intercept, model.classes_)
 
 
+Vectors = dict[tuple[str, ...], np.ndarray]  # features by the texts of the inputs
+
+
 @dataclass
 class Probed:
     """A linear map over pooled features.
@@ -67,6 +70,8 @@ class Probed:
         coef: ``(labels seen, width)``.
         intercept: ``(labels seen,)``.
         seen: label numbers of the rows of ``coef``.
+        known: features that were read before, shared by the jobs of one fit, whose test rows are the same; None keeps
+            none.
     """
 
     task: Task
@@ -76,6 +81,7 @@ class Probed:
     coef: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
     intercept: np.ndarray = field(default_factory=lambda: np.zeros(0))
     seen: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    known: Vectors | None = None
     facts: dict[str, Any] = field(default_factory=dict)
 
     def holding(self, coef: np.ndarray, intercept: np.ndarray, seen: np.ndarray) -> "Probed":
@@ -86,8 +92,13 @@ class Probed:
 
     def features(self, examples: Sequence[Example]) -> np.ndarray:
         """Unit vectors, ``(examples, width)``."""
-        vectors = pooled(self.backbone, self.encoder.plain(examples, tuple(self.task.inputs)), self.pool)
-        return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+        inputs, known = tuple(self.task.inputs), Vectors() if self.known is None else self.known
+        texts = [tuple(example.text(name) for name in inputs) for example in examples]
+        new = {text: example for text, example in zip(texts, examples, strict=True) if text not in known}
+        vectors = pooled(self.backbone, self.encoder.plain(list(new.values()), inputs), self.pool)
+        unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+        known.update(zip(new, unit, strict=True))
+        return np.stack([known[text] for text in texts]) if texts else unit
 
     def scores(self, examples: Sequence[Example]) -> np.ndarray:
         """Label scores, ``(examples, labels)``; a label without a labelled row never wins."""
@@ -96,8 +107,8 @@ class Probed:
         return found
 
     def keep(self) -> "Probed":
-        """Itself: nothing of it lives in the backbone."""
-        return self
+        """The same without the features of rows it has seen."""
+        return replace(self, known=None)
 
     def saved(self) -> Saved:
         """The map."""

@@ -17,7 +17,7 @@ import numpy as np
 from promptlab.backbone.backbone import Backbone
 from promptlab.backbone.encode import Encoder
 from promptlab.methods.calibrate import calibrated
-from promptlab.methods.context import Contexts, InContext
+from promptlab.methods.context import Contexts, InContext, Unchanging
 from promptlab.methods.in_context import instruction_for
 from promptlab.methods.method import Job, Predictor
 from promptlab.methods.patterns import usable
@@ -52,15 +52,24 @@ class ZeroShot:
 
     def fit(self, backbone: Backbone, tuning: None, jobs: Iterable[Job]) -> Iterator[tuple[Job, Predictor]]:
         """One predictor a job; nothing is learnt but the calibration."""
-        encoder = Encoder(backbone)
+        encoder, same = Encoder(backbone), dict[str, Predictor]()
         for job in jobs:
-            pvps, notes = usable(job.task, backbone, self.patterns)
-            first = instruction_for(job.task, backbone, self.instruction)
-            plain = [
-                InContext(job.task, backbone, encoder, pvp, decoding=self.decoding, instruction=first, chat=self.chat,
-                          max_length=self.max_length)
-                for pvp in pvps
-            ]  # fmt: skip
-            members, told = calibrated(self.calibration, plain, job, self.transductive, self.pool)
-            facts = {"notes": [*notes, *told], "calibration": self.calibration}
-            yield job, Contexts(members, np.ones(len(members)), facts)
+            if self.calibration == "batch":
+                yield job, self._asking(encoder, job, Contexts)
+                continue
+            if job.task.digest not in same:
+                same[job.task.digest] = self._asking(encoder, job, Unchanging)
+            yield job, same[job.task.digest]
+
+    def _asking(self, encoder: Encoder, job: Job, kind: type[Contexts]) -> Contexts:
+        backbone = encoder.backbone
+        pvps, notes = usable(job.task, backbone, self.patterns)
+        first = instruction_for(job.task, backbone, self.instruction)
+        plain = [
+            InContext(job.task, backbone, encoder, pvp, decoding=self.decoding, instruction=first, chat=self.chat,
+                      max_length=self.max_length)
+            for pvp in pvps
+        ]  # fmt: skip
+        members, told = calibrated(self.calibration, plain, job, self.transductive, self.pool)
+        facts = {"notes": [*notes, *told], "calibration": self.calibration}
+        return kind(members, np.ones(len(members)), facts)
