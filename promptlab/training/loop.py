@@ -51,7 +51,10 @@ class Trained:
     @property
     def notes(self) -> list[str]:
         """What a results row must say of it."""
-        step, told = self.facts["frozen_at"], ["no unlabelled rows: no masked-LM loss"] * self.facts["unread"]
+        step, told = (
+            self.facts["frozen_at"],
+            ["no unlabelled rows: no masked-LM loss"] * self.facts.get("unread", False),
+        )
         return told if step is None else [*told, f"{self.member.key} became non-finite and was frozen at step {step}"]
 
 
@@ -116,7 +119,7 @@ def _train_stack(backbone: Backbone, tuning: Tuning, rows: list[Rows], recipe: R
         history, frozen = _steps(backbone, rows, recipe, head, optimiser, advance)
         facts = {"stack": [member.key for member in members], "seen": recipe.steps * recipe.batch}
         own = [
-            {"loss": float(loss), "frozen_at": at, "unread": bool(recipe.mlm) and one.masker is None}
+            {"loss": float(loss), "frozen_at": at, **({"unread": True} if recipe.mlm and one.masker is None else {})}
             for loss, at, one in zip(history, frozen, rows, strict=True)
         ]
         return [
