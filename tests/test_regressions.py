@@ -276,3 +276,12 @@ def test_label_words_of_several_tokens_take_no_place_in_the_vocabulary(fresh, re
     predictor.scores(reviews[:2])
     torch.testing.assert_close(backbone.model.get_input_embeddings().weight, before, rtol=0, atol=0)
     assert len(backbone.tokenizer) == backbone.vocab
+
+
+def test_every_test_that_the_table_of_faults_names_is_here():
+    root = Path(__file__).parents[1]
+    named = re.findall(r"`([a-z_/]+\.py)::(\w+)`", (root / "docs" / "regressions.md").read_text("utf-8"))
+    assert len(named) > 40
+    assert [
+        f"{file}::{name}" for file, name in named if f"def {name}(" not in (root / "tests" / file).read_text("utf-8")
+    ] == []

@@ -51,10 +51,8 @@ class Trained:
     @property
     def notes(self) -> list[str]:
         """What a results row must say of it."""
-        step, told = (
-            self.facts["frozen_at"],
-            ["no unlabelled rows: no masked-LM loss"] * self.facts.get("unread", False),
-        )
+        step = self.facts["frozen_at"]
+        told = ["no unlabelled rows: no masked-LM loss"] if self.facts.get("unread") else []
         return told if step is None else [*told, f"{self.member.key} became non-finite and was frozen at step {step}"]
 
 
