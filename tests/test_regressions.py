@@ -32,7 +32,7 @@ from promptlab.tuning.full import Full
 from promptlab.tuning.lora import Lora
 
 PACKAGE = sorted((Path(__file__).parents[1] / "promptlab").rglob("*.py"))
-CODE = "__import__('os')._exit(3)"
+CODE = "__import__('os').getcwd()"
 TWO = Task.from_parts(["{text} {sep} It was {mask}."], {"bad": ["terrible film", "awful"], "good": "great story"})
 FILMS = [Example({"text": text}) for text in ("a boring film", "lovely", "the music is warm and the plot is not")]
 
