@@ -70,10 +70,18 @@ class Trainer:
         """Trains members; the number of steps follows from ``job``'s labelled rows alone."""
         own = self.settings
         recipe = Recipe(
-            steps=own.steps or defaults(job).steps, batch=own.batch, warmup=own.warmup, mlm=own.mlm,
+            steps=self.steps(job), batch=own.batch, warmup=own.warmup, mlm=own.mlm,
             mlm_batch=own.mlm_batch, budget=own.budget,
         )  # fmt: skip
         return train(self.backbone, self.tuning, members, recipe, self.encoder, label)
+
+    def steps(self, job: Job) -> int:
+        """Updates of a member."""
+        return self.settings.steps or defaults(job).steps
+
+    def rows_taken(self, job: Job) -> int:
+        """Rows that a member's updates take, repetitions counted."""
+        return self.steps(job) * int(self.settings.batch)
 
     def rated(self, member: Member) -> Member:
         """The member with the method's step size, where it has none of its own."""

@@ -7,7 +7,8 @@
         train the member, from the start, on the labelled and the drawn rows
     the last ensemble teaches a student, as in PET; nothing is drawn after it
 
-How many rows and which: generations.py. A pool that runs short ends the draw, and the row says so.
+How many rows and which: generations.py; never more than a member's steps take, so short members draw less than
+the paper's 1000 steps do. A pool that runs short ends the draw, and the row says so.
 """
 
 from collections import Counter
@@ -23,7 +24,7 @@ from promptlab.errors import DataError, SettingError
 from promptlab.language.example import Example
 from promptlab.methods import presets
 from promptlab.methods.ensemble import Trainer
-from promptlab.methods.generations import SUREST, draw_rows, generations_after, random_numbers, voters, wanted
+from promptlab.methods.generations import SUREST, draw_rows, generations_after, random_numbers, voters, wanted, within
 from promptlab.methods.method import Job, Predictor, probabilities
 from promptlab.methods.patterns import usable
 from promptlab.methods.pet import Pet
@@ -144,10 +145,11 @@ class _Run:
 
     def _due(self, line: _Line, generation: int) -> np.ndarray:
         task, labelled = line.job.task, line.job.labelled
+        most = self.trainer.rows_taken(self.first) - len(labelled)
         if not task.fixed:  # candidates are no classes, so all rows are of one kind
-            return wanted(np.array([len(labelled)]), generation)
+            return within(wanted(np.array([len(labelled)]), generation), most)
         had = Counter(task.gold(row) for row in labelled)
-        return wanted(np.array([had[label] for label in range(len(task.labels))]), generation)
+        return within(wanted(np.array([had[label] for label in range(len(task.labels))]), generation), most)
 
     def _pool(self, job: Job, due: np.ndarray, untrained: bool) -> list[Example]:
         """Rows to draw from: capped, and none that is a labelled row or another's double."""

@@ -218,7 +218,7 @@ def test_a_labelled_row_or_a_double_in_the_pool_is_not_drawn_again(tiny_bert, jo
 
 def test_from_no_labelled_rows_the_untrained_patterns_label_the_first_ten(float64, job, noted):
     backbone, empty = float64("bert"), replace(job, labelled=())
-    ((_, predictor),) = fit(backbone, Lora(r=2), [empty], generations=2)
+    ((_, predictor),) = fit(backbone, Lora(r=2), [empty], generations=2, steps=4)
     first, second = noted["members"]
     assert [len(one.examples) for one in first] == [10] * 6
     assert all(Counter(row.label for row in one.examples) == {"negative": 5, "positive": 5} for one in first)
@@ -259,7 +259,7 @@ def test_one_untrained_pattern_has_no_others_however_often_it_is_repeated(tiny_b
 
 def test_a_pool_that_runs_short_ends_the_draw_and_is_noted(tiny_bert, job, noted):
     short = replace(job, unlabelled=job.unlabelled[:5])
-    ((_, predictor),) = fit(tiny_bert, Lora(r=2), [short], generations=2)
+    ((_, predictor),) = fit(tiny_bert, Lora(r=2), [short], generations=2, batch=25)
     assert all(len(one.examples) <= 7 for one in noted["members"][2])
     said = [note for note in predictor.facts["notes"] if "the pool ran short" in note]
     assert [note.split(":")[0] for note in said] == ["generation 1", "generation 2"]
@@ -393,5 +393,6 @@ def test_ipet_learns_a_small_task_and_saves_to_the_bit(tiny_bert, reviews_task, 
 
 
 def test_wanted_rows_of_a_generation_are_those_of_the_rows_the_task_has(tiny_bert, job):
-    run = ipet._Run(ensemble.Trainer(Ipet(**QUICK).settled(), tiny_bert, Lora(), None), [job])
+    long = Ipet(**{**QUICK, "steps": 3}).settled()  # 12 rows
+    run = ipet._Run(ensemble.Trainer(long, tiny_bert, Lora(), None), [job])
     assert run._due(run.lines[0], 1).tolist() == wanted(np.array([1, 1]), 1).tolist() == [4, 4]
