@@ -40,7 +40,10 @@ def number_of(shots: int | str) -> tuple[int | None, bool]:
     Raises:
         SettingError: ``shots`` cannot be, or is zero.
     """
-    number, total = read_shots(shots)
+    try:
+        number, total = read_shots(shots)
+    except SettingError:
+        raise SettingError(f"demonstrations={shots} cannot be read. Write 4 (rows a class), total:1 or all.") from None
     if number == 0:
         raise SettingError(f"demonstrations={shots}: nothing would be shown. Write 1 or more, or the method zero-shot.")
     return number, total

@@ -14,6 +14,7 @@ from typing import ClassVar
 from promptlab.backbone.backbone import Backbone
 from promptlab.backbone.encode import Encoder
 from promptlab.backbone.heads import default_pool
+from promptlab.methods.limits import check
 from promptlab.methods.members import defaults, grouped, head_member
 from promptlab.methods.method import Job, Predictor
 from promptlab.methods.predict import Model
@@ -42,6 +43,9 @@ class Finetune:
     head_lr: float | None = 5e-3
     pool: str | None = None
     budget: int | None = None
+
+    def __post_init__(self) -> None:
+        check(self, "finetune")
 
     def fit(self, backbone: Backbone, tuning: Tuning, jobs: Iterable[Job]) -> Iterator[tuple[Job, Predictor]]:
         """Trains the members of all jobs, side by side where the tuning allows."""

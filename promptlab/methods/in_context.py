@@ -20,7 +20,8 @@ from promptlab.errors import DataError, SettingError
 from promptlab.language.task import PVP, Task
 from promptlab.methods.calibrate import calibrated
 from promptlab.methods.context import Contexts, InContext
-from promptlab.methods.demonstrations import asked_for, drawn
+from promptlab.methods.demonstrations import asked_for, drawn, number_of
+from promptlab.methods.limits import check
 from promptlab.methods.method import Job, Predictor
 from promptlab.methods.patterns import usable
 
@@ -57,6 +58,10 @@ class InContextLearning:
     pool: int = 500
     max_length: int | None = None
     decoding: str = "confident"
+
+    def __post_init__(self) -> None:
+        check(self, "in-context")
+        number_of(self.demonstrations)
 
     def fit(self, backbone: Backbone, tuning: None, jobs: Iterable[Job]) -> Iterator[tuple[Job, Predictor]]:
         """One predictor a job; nothing is learnt but the calibration."""

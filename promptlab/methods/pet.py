@@ -16,6 +16,7 @@ from promptlab.backbone.backbone import Backbone
 from promptlab.backbone.encode import Encoder
 from promptlab.methods import presets
 from promptlab.methods.ensemble import Trainer
+from promptlab.methods.limits import check
 from promptlab.methods.method import Job, Predictor
 from promptlab.methods.patterns import usable
 from promptlab.methods.teach import answers, question
@@ -72,6 +73,9 @@ class Pet:
     warmup: float | None = None
     lr: float | None = None
     budget: int | None = None
+
+    def __post_init__(self) -> None:
+        check(self, type(self).__name__.lower())
 
     def settled(self) -> "Pet":
         """Every setting that was left out, from the preset.

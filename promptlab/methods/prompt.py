@@ -19,6 +19,7 @@ from promptlab.backbone.backbone import Backbone
 from promptlab.backbone.decode import check_decoding
 from promptlab.backbone.encode import Encoder
 from promptlab.methods.calibrate import calibrated
+from promptlab.methods.limits import check
 from promptlab.methods.members import cloze_member, defaults, grouped
 from promptlab.methods.method import Job, Predictor
 from promptlab.methods.patterns import usable
@@ -61,6 +62,9 @@ class Prompt:
     calibration: str = "none"
     transductive: bool = False
     pool: int = 500
+
+    def __post_init__(self) -> None:
+        check(self, "prompt")
 
     def fit(self, backbone: Backbone, tuning: Tuning, jobs: Iterable[Job]) -> Iterator[tuple[Job, Predictor]]:
         """Trains the members of all jobs, side by side where the tuning allows."""

@@ -19,6 +19,7 @@ from promptlab.backbone.encode import Encoder
 from promptlab.methods.calibrate import calibrated
 from promptlab.methods.context import Contexts, InContext, Unchanging
 from promptlab.methods.in_context import instruction_for
+from promptlab.methods.limits import check
 from promptlab.methods.method import Job, Predictor
 from promptlab.methods.patterns import usable
 
@@ -49,6 +50,9 @@ class ZeroShot:
     chat: bool = False
     max_length: int | None = None
     decoding: str = "confident"
+
+    def __post_init__(self) -> None:
+        check(self, "zero-shot")
 
     def fit(self, backbone: Backbone, tuning: None, jobs: Iterable[Job]) -> Iterator[tuple[Job, Predictor]]:
         """One predictor a job; nothing is learnt but the calibration."""

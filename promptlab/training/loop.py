@@ -27,7 +27,7 @@ from promptlab.backbone.encode import Encoded, Encoder
 from promptlab.backbone.heads import default_pool, head_for, pool
 from promptlab.backbone.packing import pack, packable
 from promptlab.backbone.score import hidden, label_scores, slot_logits
-from promptlab.errors import TrainingError
+from promptlab.errors import BackboneError, TrainingError
 from promptlab.progress import track
 from promptlab.training import losses
 from promptlab.training.clozes import together
@@ -52,7 +52,8 @@ class Trained:
     def notes(self) -> list[str]:
         """What a results row must say of it."""
         step = self.facts["frozen_at"]
-        return [] if step is None else [f"{self.member.key} became non-finite and was frozen at step {step}"]
+        told = ["no unlabelled rows: no masked-LM loss"] if self.facts.get("unread") else []
+        return told if step is None else [*told, f"{self.member.key} became non-finite and was frozen at step {step}"]
 
 
 def train(
@@ -68,8 +69,13 @@ def train(
     Under ``full`` and ``top`` a member's tensors are whole weights: use or drop them before the next is asked for.
 
     Raises:
+        BackboneError: a masked-LM loss is asked for on a causal backbone.
         TrainingError: one member alone does not fit into memory.
     """
+    if recipe.mlm and backbone.kind == "causal":
+        raise BackboneError(
+            f"mlm={recipe.mlm:g}: {backbone.name} is causal and fills in no masks, so it has no such loss. Write mlm=0."
+        )
     recipe = replace(recipe, packed=recipe.packed and packable(backbone))  # tried before anything is hooked
     rows = [Rows(member, recipe, backbone, encoder) for member in members]
     budget = recipe.budget or (CPU_BUDGET if backbone.device.type == "cpu" else token_budget(backbone.device))
@@ -109,13 +115,13 @@ def _train_stack(backbone: Backbone, tuning: Tuning, rows: list[Rows], recipe: R
         head = None if cloze else _heads(backbone, members, generators, recipe, tuning)
         optimiser = _optimiser(backbone, tuning, members, learnt, head, recipe)
         history, frozen = _steps(backbone, rows, recipe, head, optimiser, advance)
-        facts = {"stack": [member.key for member in members]}
+        facts = {"stack": [member.key for member in members], "seen": recipe.steps * recipe.batch}
+        own = [
+            {"loss": float(loss), "frozen_at": at, **({"unread": True} if recipe.mlm and one.masker is None else {})}
+            for loss, at, one in zip(history, frozen, rows, strict=True)
+        ]
         return [
-            Trained(
-                member,
-                {**learnt.state(i), **(head.state(i) if head else {})},
-                {**facts, "loss": float(history[i]), "frozen_at": frozen[i], "seen": recipe.steps * recipe.batch},
-            )
+            Trained(member, {**learnt.state(i), **(head.state(i) if head else {})}, {**facts, **own[i]})
             for i, member in enumerate(members)
         ]
 

@@ -120,6 +120,15 @@ def test_what_one_cell_cannot_do_is_told_and_the_others_go_on(make_plan, caplog)
     assert "every member became non-finite" in caplog.text
 
 
+def test_a_fault_of_the_program_is_not_taken_for_a_cell_that_cannot_be_done(make_plan, fakes, monkeypatch):
+    def fit(self, backbone, tuning, jobs):
+        raise ZeroDivisionError("a fault")
+
+    monkeypatch.setattr(fakes.Base, "fit", fit)
+    with pytest.raises(ZeroDivisionError):
+        make_plan("tfidf").run()
+
+
 def test_a_method_that_leaves_a_job_out_is_told(make_plan, fakes, monkeypatch):
     monkeypatch.setattr(fakes.Base, "fit", lambda self, backbone, tuning, jobs: iter(()))
     assert "answered 0 of 1 jobs" in make_plan("tfidf").run().failures["films tfidf k=2"]

@@ -1,6 +1,7 @@
 import pytest
 
 from promptlab.backbone.encode import Encoder
+from promptlab.backbone.words import label_words
 from promptlab.errors import BackboneError, DataError
 from promptlab.language.example import Example
 from promptlab.language.task import Task
@@ -172,3 +173,54 @@ def test_a_masked_backbone_holds_no_conversation(tiny_bert):
 def test_a_labelled_row_with_another_label_is_named(tiny_gpt2):
     with pytest.raises(DataError, match="labelled row 2: 'mixed' is not among the labels"):
         page(tiny_gpt2, [SHOWN[0], Example({"text": "so so"}, "mixed")]).pattern((0, 1))
+
+
+# ---------------------------------------------------------------- borders, on all four kinds of tokenizer
+
+WORDY = {"negative": ("badly made",), "positive": ("x1's best",)}
+SHOWN_LONG = [Example({"text": "a lovely film, really good"}, "positive"), Example({"text": "dull"}, "negative")]
+
+
+def spelt(backbone, segments, before):
+    """A masked row of which every segment but the last stands as the tokenizer reads it alone."""
+    pair = backbone.tokenizer("a", "a")["input_ids"]
+    single = len(backbone.tokenizer("a", add_special_tokens=False)["input_ids"])
+    border = pair[1 + single : -1 - single]
+    shown = [backbone.tokenizer(text, add_special_tokens=False)["input_ids"] for text in segments]
+    return before + [token for one in shown for token in [*one, *border]]
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta", "albert", "modernbert"])
+@pytest.mark.parametrize(
+    "pattern", ["{text} It was {mask}.", "{mask}: {text}", "({mask}) {text}", "{text} {sep} {mask}"]
+)
+def test_masked_demonstrations_have_the_ids_of_their_texts_whatever_the_pattern(tiny, family, pattern):
+    backbone = tiny(family)
+    made = page(backbone, SHOWN_LONG, Task.from_parts([pattern], WORDY))
+    words = [WORDY["positive"][0], WORDY["negative"][0]]
+    filled = [
+        part
+        for one, word in zip(SHOWN_LONG, words, strict=True)
+        for part in pattern.format(text=one.fields["text"], mask=word, sep="|").split(" | ")
+    ]
+    alone = made.read([ASKED], (), room=3).ids[0]
+    assert made.read([ASKED], (0, 1), room=3).ids[0] == spelt(backbone, filled, alone[:1]) + alone[1:]
+    assert alone.count(backbone.tokenizer.mask_token_id) == 3
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama", "qwen3"])
+@pytest.mark.parametrize(
+    "pattern", ["{text} It was {mask}.", "{text} ({mask})", "{text}\n{mask}", "{text} {sep} {mask}!"]
+)
+def test_causal_demonstrations_and_the_word_that_follows_have_the_ids_of_the_whole_text(tiny, family, pattern):
+    backbone = tiny(family)
+    asked = Task.from_parts([pattern], WORDY)
+    made = page(backbone, SHOWN_LONG, asked, instruction="Is it good?")
+    plain = pattern.replace(" {sep} ", "\n")
+    whole_text = "Is it good?\n\n" + "".join(
+        plain.format(text=one.fields["text"], mask=WORDY[one.label][0]) + "\n\n" for one in SHOWN_LONG
+    )
+    for row, word in enumerate(("badly made", "x1's best")):
+        pieces = [token for token in label_words(backbone, asked.pvps[0]).ids[row, 0].tolist() if token >= 0]
+        text = whole_text + plain.partition("{mask}")[0].format(text=ASKED.fields["text"]) + word
+        assert ids(made, (0, 1)) + pieces == whole(backbone, text)

@@ -117,9 +117,9 @@ def test_cb_is_scored_by_accuracy_and_the_mean_f1_of_its_labels():
 
 def test_multirc_counts_answers_in_f1a_and_whole_questions_in_em():
     gold = ["yes", "no", "yes", "no", "no", "yes"]
-    said = ["yes", "no", "yes", "no", "yes", "no"]
+    said = ["yes", "no", "yes", "no", "yes", "yes"]  # one answer of six is wrong, so one question of three
     groups = ["0-0", "0-0", "0-1", "0-1", "0-2", "0-2"]
-    assert compute("f1a", gold, said, TWO, groups=groups) == pytest.approx(2 * 2 / (3 + 3))
+    assert compute("f1a", gold, said, TWO, groups=groups) == pytest.approx(2 * 3 / (3 + 4))
     assert compute("em", gold, said, TWO, groups=groups) == pytest.approx(2 / 3)
 
 
