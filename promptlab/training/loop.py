@@ -27,7 +27,7 @@ from promptlab.backbone.encode import Encoded, Encoder
 from promptlab.backbone.heads import default_pool, head_for, pool
 from promptlab.backbone.packing import pack, packable
 from promptlab.backbone.score import hidden, label_scores, slot_logits
-from promptlab.errors import TrainingError
+from promptlab.errors import SettingError, TrainingError
 from promptlab.progress import track
 from promptlab.training import losses
 from promptlab.training.clozes import together
@@ -51,8 +51,9 @@ class Trained:
     @property
     def notes(self) -> list[str]:
         """What a results row must say of it."""
-        step = self.facts["frozen_at"]
-        return [] if step is None else [f"{self.member.key} became non-finite and was frozen at step {step}"]
+        step, lost = self.facts["frozen_at"], self.facts.get("mlm") is False
+        frozen = [] if step is None else [f"{self.member.key} became non-finite and was frozen at step {step}"]
+        return frozen + ["no unlabelled rows: trained without the masked-LM loss"] * lost
 
 
 def train(
@@ -69,9 +70,13 @@ def train(
 
     Raises:
         TrainingError: one member alone does not fit into memory.
+        SettingError: a masked-LM loss without rows a step, on a causal backbone, or of some members only.
     """
+    _check_mlm(backbone, recipe)
     recipe = replace(recipe, packed=recipe.packed and packable(backbone))  # tried before anything is hooked
     rows = [Rows(member, recipe, backbone, encoder) for member in members]
+    if len({one.masker is None for one in rows}) > 1:
+        raise SettingError("some members have unlabelled rows for the masked-LM loss, others none. Train them apart.")
     budget = recipe.budget or (CPU_BUDGET if backbone.device.type == "cpu" else token_budget(backbone.device))
     size = stack_size(rows, recipe, budget) if tuning.stackable else 1
     stacks = -(-len(rows) // size)
@@ -92,6 +97,13 @@ def train(
             yield from done
 
 
+def _check_mlm(backbone: Backbone, recipe: Recipe) -> None:
+    if recipe.mlm and backbone.kind == "causal":
+        raise SettingError(f"mlm={recipe.mlm}: {backbone.name} is causal and fills in no masks. Write mlm=0.")
+    if recipe.mlm and recipe.mlm_batch < 1:
+        raise SettingError(f"mlm={recipe.mlm} learns from mlm_batch={recipe.mlm_batch} rows a step. Write 1 or more.")
+
+
 def stack_size(rows: Sequence[Rows], recipe: Recipe, budget: int) -> int:
     """How many members train side by side: a function of the plan and the budget alone."""
     inputs = recipe.batch * max(one.spread for one in rows) + (recipe.mlm_batch if recipe.mlm else 0)
@@ -109,12 +121,13 @@ def _train_stack(backbone: Backbone, tuning: Tuning, rows: list[Rows], recipe: R
         head = None if cloze else _heads(backbone, members, generators, recipe, tuning)
         optimiser = _optimiser(backbone, tuning, members, learnt, head, recipe)
         history, frozen = _steps(backbone, rows, recipe, head, optimiser, advance)
-        facts = {"stack": [member.key for member in members]}
+        facts = {"stack": [member.key for member in members], "seen": recipe.steps * recipe.batch}
+        facts |= {"mlm": rows[0].masker is not None} if recipe.mlm else {}
         return [
             Trained(
                 member,
                 {**learnt.state(i), **(head.state(i) if head else {})},
-                {**facts, "loss": float(history[i]), "frozen_at": frozen[i], "seen": recipe.steps * recipe.batch},
+                {**facts, "loss": float(history[i]), "frozen_at": frozen[i]},
             )
             for i, member in enumerate(members)
         ]

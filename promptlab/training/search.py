@@ -27,6 +27,7 @@ from promptlab.backbone.backbone import Backbone
 from promptlab.backbone.device import generator
 from promptlab.backbone.encode import Encoder
 from promptlab.backbone.marks import embeddings, marks, speaking
+from promptlab.backbone.packing import packable
 from promptlab.backbone.slots import filled, reads_back, slots, slotted, started
 from promptlab.backbone.vocabulary import same_words, usable_tokens
 from promptlab.errors import SettingError
@@ -68,6 +69,7 @@ def search(
         SettingError: a setting that only learnt weights have.
     """
     _check(members, recipe)
+    recipe = replace(recipe, packed=recipe.packed and packable(backbone))  # tried before marks are read
     usable = usable_tokens(backbone, tuning.whole)
     with track(label, total=len(members) * recipe.steps) as advance:
         for member in members:
