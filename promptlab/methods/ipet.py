@@ -25,6 +25,7 @@ from promptlab.language.example import Example
 from promptlab.methods import presets
 from promptlab.methods.ensemble import Trainer
 from promptlab.methods.generations import SUREST, draw_rows, generations_after, random_numbers, voters, wanted, within
+from promptlab.methods.members import pool_of
 from promptlab.methods.method import Job, Predictor, probabilities
 from promptlab.methods.patterns import usable
 from promptlab.methods.pet import Pet
@@ -110,7 +111,7 @@ class _Run:
         trained = self._trained(self.count)
         taught = []
         for line in self.lines:
-            pool = self.trainer.pool(line.job, _TEACHING if self.own.pool is None else self.own.pool)
+            pool = pool_of(line.job, _TEACHING if self.own.pool is None else self.own.pool)
             one = question(self.trainer, line.job, trained, line.weights, pool, line.notes, line.seen)
             scored = [*line.scored, *([len(pool)] if one.answer is None else [])]
             one.facts.update(generations=self.count, drawn=line.drawn, scored=scored)
@@ -157,7 +158,7 @@ class _Run:
         if size is None:
             size = max(_TEACHING, _ROOM * int(due.sum()), _UNTRAINED_ROOM * len(due) * untrained)
         taken = {_content(row) for row in job.labelled}
-        rows = {_content(row): row for row in self.trainer.pool(job, size)}
+        rows = {_content(row): row for row in pool_of(job, size)}
         return [row for content, row in rows.items() if content not in taken]
 
     def _said(

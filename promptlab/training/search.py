@@ -69,6 +69,7 @@ def search(
         SettingError: a setting that only learnt weights have.
     """
     _check(members, recipe)
+    recipe = replace(recipe, packed=recipe.packed and packable(backbone))  # tried before marks are read
     usable = usable_tokens(backbone, tuning.whole)
     with track(label, total=len(members) * recipe.steps) as advance:
         for member in members:

@@ -14,7 +14,7 @@ from promptlab.methods import ensemble, ipet
 from promptlab.methods.calibrate import bias
 from promptlab.methods.generations import generations_after, wanted
 from promptlab.methods.ipet import Ipet
-from promptlab.methods.members import accuracy
+from promptlab.methods.members import accuracy, pool_of
 from promptlab.methods.method import Job, probabilities, restore
 from promptlab.methods.pet import Pet
 from promptlab.methods.predict import Ensemble, Model, merge
@@ -183,10 +183,9 @@ def test_jobs_together_learn_what_they_learn_alone(float64, reviews_task, review
 
 
 def test_what_is_scored_is_capped_by_the_seed(tiny_bert, job):
-    trainer = ensemble.Trainer(Ipet().settled(), tiny_bert, Lora(), None)
-    some, more = (trainer.pool(job, size) for size in (5, 9))
+    some, more = (pool_of(job, size) for size in (5, 9))
     assert len(some) == 5 and set(texts(some)) < set(texts(more))
-    assert trainer.pool(replace(job, seed=1), 5) != some
+    assert pool_of(replace(job, seed=1), 5) != some
     run = ipet._Run(ensemble.Trainer(Ipet(pool=7, **QUICK).settled(), tiny_bert, Lora(), None), [job])
     assert len(run._pool(job, np.array([500, 500]), untrained=False)) == 7
 
@@ -199,11 +198,11 @@ def test_the_pool_is_twice_what_a_generation_draws_and_never_less_than_the_stude
     assert len(run._pool(large, np.array([620, 620]), untrained=False)) == 2480
 
 
-def test_grouped_rows_are_capped_by_rows(tiny_bert, job):
+def test_grouped_rows_are_capped_by_rows(job):
     grouped = [replace(row, group=f"g{at // 4}") for at, row in enumerate(job.unlabelled)]
-    trainer = ensemble.Trainer(Ipet().settled(), tiny_bert, Lora(), None)
-    assert len(trainer.pool(replace(job, unlabelled=grouped), 10)) == 10
-    assert len(trainer.pool(replace(job, unlabelled=grouped), 600)) == len(grouped)
+    assert len(pool_of(replace(job, unlabelled=grouped), 10)) == 10
+    assert len(pool_of(replace(job, unlabelled=grouped), 600)) == len(grouped)
+    assert len(pool_of(replace(job, unlabelled=[replace(row, group="") for row in grouped]), 9)) == 9
 
 
 def test_a_labelled_row_or_a_double_in_the_pool_is_not_drawn_again(tiny_bert, job, noted):
