@@ -13,7 +13,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-COMMAND = ["promptlab", "show", "reviews", "--text", "I wanted to hate it, and then I laughed for two hours."]
+COMMAND = ["promptlab", "show", "reviews", "--text", "A gorgeous, witty film."]
 WIDTH = 100
 TO = Path(__file__).parents[1] / "docs" / "show.svg"
 

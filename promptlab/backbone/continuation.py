@@ -22,7 +22,7 @@ from promptlab.backbone.batches import Batch, by_length, pad
 from promptlab.backbone.cache import Beginning, reusable
 from promptlab.backbone.device import token_budget
 from promptlab.backbone.encode import Encoded
-from promptlab.backbone.score import CHUNK_BYTES, Scores, narrowed, slot_logits
+from promptlab.backbone.score import CHUNK_BYTES, Scores, mean_of_words, narrowed, slot_logits
 
 _WORTH = 8  # tokens that rows must share before they are read apart
 _LIGHT = 8  # a token that was read before costs a batch so much less than a new one
@@ -56,7 +56,7 @@ def continued(backbone: Backbone, encoded: Encoded, words: np.ndarray, cached: b
         for picked in _long(own, reading, rows):
             ids = _trimmed(own[picked])
             found[picked] += _rest(reading.rest(picked[0], ids), ids)
-        out[rows] = _mean(found, own).double().cpu().numpy()
+        out[rows] = mean_of_words(found, own[..., 0] >= 0).double().cpu().numpy()
         mass[rows] = _mass(found, own).double().cpu().numpy()
     return Scores(out, mass)
 
@@ -154,13 +154,6 @@ def _rest(logits: Tensor, words: Tensor) -> Tensor:
     following = words[:, 1:]
     values = _wide(logits).log_softmax(-1).gather(2, following.clamp_min(0)[..., None])[..., 0]
     return values.masked_fill(following < 0, 0).sum(1)
-
-
-def _mean(found: Tensor, own: Tensor) -> Tensor:
-    there = own[..., 0] >= 0
-    count = there.sum(-1)
-    mean = found.masked_fill(~there, 0).sum(-1) / count.clamp_min(1)
-    return mean.masked_fill(count == 0, -torch.inf)
 
 
 def _mass(found: Tensor, own: Tensor) -> Tensor:

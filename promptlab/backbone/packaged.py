@@ -8,7 +8,6 @@ The packages are found through their lists of files and never imported: their ow
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
@@ -58,9 +57,9 @@ def in_package(model: str) -> Path | None:
     """
     package = PACKAGES.get(model)
     found = None if package is None else _file(package)
-    if package is not None and found is not None and _digest(found) != package.sha256:
+    if package is not None and found is not None and sha256(found) != package.sha256:
         raise BackboneError(
-            f"{found} is not the {model} that is known (SHA-256 {_digest(found)[:12]}, not {package.sha256[:12]}). "
+            f"{found} is not the {model} that is known (SHA-256 {sha256(found)[:12]}, not {package.sha256[:12]}). "
             f"Install it anew: {package.install} --force-reinstall"
         )
     return found
@@ -73,8 +72,3 @@ def _file(package: Package) -> Path | None:
         return None
     found = [Path(str(file.locate())) for file in files if file.name == package.file]
     return next((path for path in found if path.is_file()), None)
-
-
-@cache
-def _digest(file: Path) -> str:
-    return sha256(file)

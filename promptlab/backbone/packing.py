@@ -125,11 +125,12 @@ def _packed(encoded: Encoded, bins: Bins, padded: Batch, start: int | None, back
         for row in one:
             length = len(encoded.ids[row])
             owner[i, at : at + length], position[i, at : at + length] = row, torch.arange(length)
-            places[row, :length] = torch.arange(i * longest + at, i * longest + at + length)
+            places[row] = i * longest + at  # padding stands for the row's first token: no row touches another's states
+            places[row, :length] += torch.arange(length)
             at += length
     places, owner, position = (one.to(backbone.device) for one in (places, owner, position))
     real = padded.attention.bool()
-    inputs = {"position_ids": position + (start or 0), "attention_mask": _pairs(owner, position, backbone)}
+    inputs = {"position_ids": position + (start or 0), "attention_mask": _pairs(owner, backbone)}
     for name in ("input_ids", "token_type_ids"):
         if name in padded.inputs:
             filler = backbone.pad_id if name == "input_ids" else 0
@@ -138,7 +139,7 @@ def _packed(encoded: Encoded, bins: Bins, padded: Batch, start: int | None, back
     return Batch(inputs, padded.slots, places, padded.attention)
 
 
-def _pairs(owner: Tensor, position: Tensor, backbone: Backbone) -> Tensor:
+def _pairs(owner: Tensor, backbone: Backbone) -> Tensor:
     # added to the attention's logits; fillers see each other, so that no row of the softmax is empty
     seen = owner[:, None, :, None] == owner[:, None, None, :]
     if backbone.kind == "causal":

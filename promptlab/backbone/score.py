@@ -28,6 +28,7 @@ from promptlab.backbone.encode import Encoded
 from promptlab.backbone.heads import pool
 
 CHUNK_BYTES = 32 * 2**20  # logits of one chunk of mask rows
+_EARLY = ("bert", "roberta", "xlm-roberta", "camembert", "electra")
 
 
 @dataclass(frozen=True)
@@ -45,13 +46,24 @@ class Scores:
 
 @contextmanager
 def narrowed(backbone: Backbone, batch: Batch) -> Iterator[None]:
-    """Inside the block the encoder hands only its hidden states at the batch's slots to the head."""
+    """Inside the block the encoder hands only its hidden states at the batch's slots to the head.
+
+    Where nothing is learnt, BERT's kin go on from the last attention with those alone: what follows in the last block
+    mixes no places.
+    """
 
     def keep(module: torch.nn.Module, inputs: Any, output: Any) -> Any:
         output.last_hidden_state = batch.at_slots(output.last_hidden_state)
         return output
 
-    handle = backbone.body.register_forward_hook(keep)
+    def keep_early(module: torch.nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return tuple(map(batch.at_slots, inputs))  # what was attended to, and what it is added to
+
+    if backbone.config.model_type in _EARLY and not torch.is_grad_enabled():
+        last = backbone.body.get_submodule(f"encoder.layer.{backbone.layers - 1}.attention.output")
+        handle = last.register_forward_pre_hook(keep_early)
+    else:
+        handle = backbone.body.register_forward_hook(keep)
     try:
         yield
     finally:

@@ -13,14 +13,13 @@ from promptlab.cli.look import example_of
 from promptlab.cli.output import note, out, out_json, progress
 from promptlab.errors import DataError, OutputError, SettingError
 from promptlab.folders import place_of
-from promptlab.language.example import Example
-from promptlab.language.library import load_task
-from promptlab.language.task import Task
 from promptlab.progress import use
 from promptlab.spec import System, parse_systems
 
 if TYPE_CHECKING:
     from promptlab.data.fewshot import Sample
+    from promptlab.language.example import Example
+    from promptlab.language.task import Task
 
 FIT = options.examples(
     "promptlab fit reviews -m pet+lora -k 16 --out reviews-pet",
@@ -70,6 +69,8 @@ def fit(
     json: options.Json = False,
 ) -> None:
     """Learn a classifier from a few examples and save it."""
+    from promptlab.language.library import load_task
+
     asked, system = load_task(task), _system(method)
     with _new_folder(to):
         drawn = _drawn(asked, shots or ("all" if train else "16"), seed, limit, data, train, unlabeled, test, columns)
@@ -122,7 +123,7 @@ def _new_folder(to: Path) -> Iterator[None]:
 
 
 def _drawn(
-    task: Task,
+    task: "Task",
     shots: str,
     seed: int,
     limit: int | None,
@@ -139,7 +140,7 @@ def _drawn(
     return sample(task, splits, shots, seed, limit)
 
 
-def _metrics(task: Task, classifier: Any, test: Sequence[Example]) -> dict[str, float]:
+def _metrics(task: "Task", classifier: Any, test: Sequence["Example"]) -> dict[str, float]:
     from promptlab.metrics.classify import compute
 
     if not test:
@@ -191,7 +192,7 @@ def predict(
             out(said)
 
 
-def _rows(task: Task, file: Path | None, fields: list[str], columns: dict[str, str]) -> list[Example]:
+def _rows(task: "Task", file: Path | None, fields: list[str], columns: dict[str, str]) -> list["Example"]:
     if fields:
         return [example_of(task, None, fields)]
     if file is None and sys.stdin.isatty():
@@ -203,7 +204,9 @@ def _rows(task: Task, file: Path | None, fields: list[str], columns: dict[str, s
     return read_examples(file, task, columns, labelled=False)
 
 
-def _lines(task: Task, content: bytes) -> list[Example]:
+def _lines(task: "Task", content: bytes) -> list["Example"]:
+    from promptlab.language.example import Example
+
     inputs = list(task.inputs)
     if len(inputs) != 1:
         wanted = " ".join(f"--field {name}=..." for name in inputs)

@@ -2,18 +2,18 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from promptlab.cli import options
 from promptlab.cli.output import out, out_columns, out_json, out_line
 from promptlab.errors import Fault, PatternError, SettingError, did_you_mean
-from promptlab.language.example import Example
-from promptlab.language.library import load_task, task_names
-from promptlab.language.task import Task
-from promptlab.methods.screen import rows_lines
 from promptlab.registry import BACKBONES, CALIBRATIONS, METHODS, TUNINGS, Entry
+
+if TYPE_CHECKING:  # imported when asked for, so that --help is quick
+    from promptlab.language.example import Example
+    from promptlab.language.task import Task
 
 POOL = 500  # rows that calibration=batch averages over
 KINDS = ("tasks", "methods", "tunings", "calibrations", "backbones")
@@ -54,6 +54,8 @@ def ls(
 
 def _entries(kind: str) -> Iterator[dict[str, Any]]:
     if kind == "tasks":
+        from promptlab.language.library import load_task, task_names
+
         for task in map(load_task, task_names()):
             labels, patterns = len(task.labels), len(task.pvps)
             yield {"kind": "task", "name": task.name, "labels": labels, "patterns": patterns, "about": task.about}
@@ -97,6 +99,9 @@ def show(
     dtype: options.Dtype = "auto",
 ) -> None:
     """Show what the model reads and why it answers so: patterns filled in, guesses, label words, where it was cut."""
+    from promptlab.language.library import load_task
+    from promptlab.methods.screen import rows_lines
+
     asked = load_task(task)
     example = example_of(asked, text, field or [])
     if backbone == "none":
@@ -116,7 +121,7 @@ def show(
         out_line(*line)
 
 
-def _pool(task: Task, data: Path | None, unlabeled: Path | None) -> Sequence[Example]:
+def _pool(task: "Task", data: Path | None, unlabeled: Path | None) -> Sequence["Example"]:
     """The rows that ``calibration=batch`` averages over."""
     from promptlab.data.sources import read_examples, read_splits
 
@@ -128,12 +133,14 @@ def _pool(task: Task, data: Path | None, unlabeled: Path | None) -> Sequence[Exa
     return (splits.unlabeled or [row.unlabelled() for row in splits.train])[:POOL]
 
 
-def example_of(task: Task, text: str | None, fields: list[str]) -> Example:
+def example_of(task: "Task", text: str | None, fields: list[str]) -> "Example":
     """The example that ``--text`` or ``--field`` gives; the items of a list field are given one by one.
 
     Raises:
         SettingError: an input without text, a field that is no input, or ``--text`` for several inputs.
     """
+    from promptlab.language.example import Example
+
     inputs = list(task.inputs)
     wanted = " ".join(f"--field {name}=..." for name in inputs)
     if text is not None and len(inputs) != 1:
@@ -186,7 +193,9 @@ def check(
         out_columns(heads, [cells(row) for row in found])
 
 
-def _read_all(files: list[str]) -> tuple[dict[str, Task], list[Fault]]:
+def _read_all(files: list[str]) -> tuple[dict[str, "Task"], list[Fault]]:
+    from promptlab.language.library import load_task, task_names
+
     tasks: dict[str, Task] = {}
     faults: list[Fault] = []
     shipped = task_names()
@@ -198,7 +207,7 @@ def _read_all(files: list[str]) -> tuple[dict[str, Task], list[Fault]]:
     return tasks, faults
 
 
-def _summary(name: str, task: Task) -> dict[str, Any]:
+def _summary(name: str, task: "Task") -> dict[str, Any]:
     last = sum(pvp.pattern.mask_last for pvp in task.pvps)
     return {"file": name, "task": task.name, "labels": len(task.labels), "patterns": len(task.pvps), "mask_last": last}
 

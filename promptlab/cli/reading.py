@@ -47,7 +47,7 @@ def examined(
     for pvp in task.select(patterns):
         found: dict[str, Any] = {"file": name, "task": task.name, "pattern": pvp.name, **_EMPTY}
         problem = None
-        for part in (_fixed_words, _row_words, _own_tokens, _lengths):
+        for part in (_conditional, _fixed_words, _row_words, _own_tokens, _lengths):
             try:
                 found |= part(encoder, pvp, task, rows)
             except PromptlabError as error:
@@ -57,6 +57,14 @@ def examined(
 
 def _own(task: Task, pvp: PVP) -> bool:
     return not task.fixed or pvp.verbalizer.per_example
+
+
+def _conditional(encoder: Any, pvp: PVP, task: Task, rows: Sequence[Example]) -> dict[str, Any]:
+    """Refuses a pattern that no method asks."""
+    from promptlab.methods.patterns import unconditional
+
+    unconditional(task, [pvp])
+    return {}
 
 
 def _fixed_words(encoder: Any, pvp: PVP, task: Task, rows: Sequence[Example]) -> dict[str, Any]:

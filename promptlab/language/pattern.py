@@ -48,9 +48,8 @@ class Pattern:
     @property
     def mask_last(self) -> bool:
         """Whether no field stands after the mask, so that a causal model can answer it."""
-        kinds = [type(part) for part in self.parts]
-        asked = kinds.index(Target if self.generates else Mask)
-        return Field not in kinds[asked:]
+        asked = [isinstance(part, Target if self.generates else Mask) for part in self.parts].index(True)
+        return not any(isinstance(part, Field) for part in self.parts[asked:])
 
     def applies(self, example: Example) -> bool:
         """Whether the example meets ``when``."""

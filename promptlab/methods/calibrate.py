@@ -17,6 +17,7 @@ import numpy as np
 
 from promptlab.errors import DataError, SettingError, did_you_mean
 from promptlab.language.example import Example
+from promptlab.methods.members import pool_of
 from promptlab.methods.method import Job, probabilities
 from promptlab.methods.predict import Model
 from promptlab.registry import CALIBRATIONS
@@ -36,16 +37,36 @@ def calibrated(
         models: uncalibrated, of one job.
         job: whose rows.
         transductive: let ``batch`` average over the rows that are asked about.
-        pool: unlabelled rows that ``batch`` averages over.
+        pool: unlabelled rows that ``batch`` averages over, drawn by the job's seed.
 
     Raises:
-        SettingError: unknown kind, or a task whose rows have words of their own.
-        DataError: ``batch`` without rows.
+        SettingError, DataError: as :func:`check_calibration`.
     """
-    rows = list(job.queries if transductive else job.unlabelled[:pool])
+    check_calibration(kind, job, transductive)
+    rows = list(job.queries if transductive else pool_of(job, pool)) if kind == "batch" else []
     done = [replace(model, bias=bias(kind, model, job, rows)) for model in models]
     used = kind == "batch" and transductive
     return done, ["transductive: calibrated on the rows it was asked about"] if used else []
+
+
+def check_calibration(kind: str, job: Job, transductive: bool = False) -> None:
+    """Refuses what cannot be calibrated; to be asked before anything is learnt.
+
+    Raises:
+        SettingError: unknown kind, a task whose rows have words of their own, or ``transductive`` beside another kind.
+        DataError: ``batch`` without rows.
+    """
+    if kind not in KINDS:
+        raise SettingError(f"calibration={kind}: no such kind.{did_you_mean(kind, KINDS)} Write {', '.join(KINDS)}.")
+    if transductive and kind != "batch":
+        raise SettingError(f"transductive=true has no place beside calibration={kind}. Write calibration=batch.")
+    if kind != "none" and job.task.per_example:
+        raise SettingError(
+            f"calibration={kind} finds one number a label, and each row of {job.task.name} has label words of its own. "
+            "Write calibration=none."
+        )
+    if kind == "batch" and not (job.queries if transductive else job.unlabelled):
+        raise _rowless()
 
 
 def bias(kind: str, model: Model, job: Job, rows: Sequence[Example]) -> np.ndarray | None:
@@ -54,32 +75,28 @@ def bias(kind: str, model: Model, job: Job, rows: Sequence[Example]) -> np.ndarr
     Args:
         kind: one of ``KINDS``.
         model: uncalibrated.
-        job: whose task names the fields.
+        job: whose task names the fields; one that :func:`check_calibration` lets through.
         rows: what ``batch`` averages over.
 
     Raises:
-        SettingError: unknown kind, or a task whose rows have words of their own.
         DataError: ``batch`` without rows.
     """
     if kind == "none":
         return None
-    if kind not in KINDS:
-        raise SettingError(f"calibration={kind}: no such kind.{did_you_mean(kind, KINDS)} Write {', '.join(KINDS)}.")
-    if job.task.per_example:
-        raise SettingError(
-            f"calibration={kind} finds one number a label, and each row of {job.task.name} has label words of its own. "
-            "Write calibration=none."
-        )
     if kind == "contextual":
         found = probabilities(model.scores([_filled(job, text) for text in CONTENT_FREE])).mean(0)
         return np.log(np.maximum(found, 1e-12))
     if kind == "pmi":
         return model.scores([_filled(job, "")])[0]
     if not rows:
-        raise DataError(
-            "calibration=batch needs unlabelled rows, and there are none. Give --unlabeled FILE, or transductive=true."
-        )
+        raise _rowless()
     return np.asarray(np.log(np.maximum(probabilities(model.scores(rows)), 1e-300)).mean(0))
+
+
+def _rowless() -> DataError:
+    return DataError(
+        "calibration=batch needs unlabelled rows, and there are none. Give --unlabeled FILE, or transductive=true."
+    )
 
 
 def _filled(job: Job, text: str) -> Example:

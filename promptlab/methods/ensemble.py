@@ -15,11 +15,10 @@ import numpy as np
 
 from promptlab.backbone.backbone import Backbone
 from promptlab.backbone.encode import Encoder
-from promptlab.data.fewshot import draw
 from promptlab.language.example import Example
 from promptlab.language.task import PVP
-from promptlab.methods.calibrate import bias
-from promptlab.methods.members import accuracy, cloze_member, defaults, gold, grouped
+from promptlab.methods.calibrate import bias, check_calibration
+from promptlab.methods.members import accuracy, cloze_member, defaults, gold, grouped, pool_of
 from promptlab.methods.method import Job, Predictor
 from promptlab.methods.predict import Model, Remembered
 from promptlab.training.loop import Trained, train
@@ -44,8 +43,14 @@ class Trainer:
     encoder: Encoder
 
     def stacks(self, jobs: Iterable[Job]) -> Iterator[list[Job]]:
-        """Jobs that are handled together; one by one where the tuning changes the backbone."""
+        """Jobs that are handled together; one by one where the tuning changes the backbone.
+
+        Raises:
+            SettingError, DataError: a job that cannot be calibrated as the settings say.
+        """
         for alike in grouped(jobs):
+            for job in alike:
+                check_calibration(self.settings.calibration, job)
             yield from [alike] if self.tuning.stackable else [[job] for job in alike]
 
     def members(
@@ -70,21 +75,23 @@ class Trainer:
         """Trains members; the number of steps follows from ``job``'s labelled rows alone."""
         own = self.settings
         recipe = Recipe(
-            steps=own.steps or defaults(job).steps, batch=own.batch, warmup=own.warmup, mlm=own.mlm,
+            steps=self.steps(job), batch=own.batch, warmup=own.warmup, mlm=own.mlm,
             mlm_batch=own.mlm_batch, budget=own.budget,
         )  # fmt: skip
         return train(self.backbone, self.tuning, members, recipe, self.encoder, label)
+
+    def steps(self, job: Job) -> int:
+        """Updates of a member."""
+        return self.settings.steps or defaults(job).steps
+
+    def rows_taken(self, job: Job) -> int:
+        """Rows that a member's updates take, repetitions counted."""
+        return self.steps(job) * int(self.settings.batch)
 
     def rated(self, member: Member) -> Member:
         """The member with the method's step size, where it has none of its own."""
         own = self.settings.lr
         return member if own is None or member.lr is not None else replace(member, lr=own)
-
-    def pool(self, job: Job, size: int) -> list[Example]:
-        """At most ``size`` unlabelled rows in their order, drawn by the job's seed; a smaller pool lies in a larger."""
-        units = len({row.group or at for at, row in enumerate(job.unlabelled)})
-        order = draw(job.unlabelled, f"total:{units}", job.seed)[:size]
-        return [job.unlabelled[at] for at in sorted(order)]
 
     def weights(self, job: Job, pvps: Sequence[PVP]) -> np.ndarray:
         """One a member, ``(members,)``; all equal where no pattern is ever right before training."""
@@ -113,7 +120,7 @@ class Trainer:
     def answering(self, job: Job, model: Model) -> Predictor:
         """The member calibrated, and so that it lasts."""
         most = len(job.unlabelled) if self.settings.pool is None else self.settings.pool
-        rows = self.pool(job, most) if self.settings.calibration == "batch" else []
+        rows = pool_of(job, most) if self.settings.calibration == "batch" else []
         return self.lasting(job, replace(model, bias=bias(self.settings.calibration, model, job, rows)))
 
     def lasting(self, job: Job, model: Model) -> Predictor:

@@ -50,6 +50,18 @@ def wanted(labelled: np.ndarray, generation: int) -> np.ndarray:
     return np.full(len(labelled), first * GROWTH ** (generation - 1))
 
 
+def within(wanted: np.ndarray, most: int) -> np.ndarray:
+    """As many rows of each label, ``(labels,)``, in the same proportions and ``most`` in all; at least one of each.
+
+    Args:
+        wanted: rows of each label.
+        most: rows beyond which a member's training would see none.
+    """
+    if wanted.sum() <= most:
+        return wanted
+    return np.where(wanted > 0, np.maximum(1, wanted * max(0, most) // wanted.sum()), 0)
+
+
 def voters(own: int, members: int, random: np.random.Generator) -> list[int]:
     """Numbers of the members that label rows for member ``own``: a quarter of the others, and never none."""
     others = [other for other in range(members) if other != own]

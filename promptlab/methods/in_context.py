@@ -15,6 +15,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from promptlab.backbone.backbone import Backbone
+from promptlab.backbone.decode import check_decoding
 from promptlab.backbone.encode import Encoder
 from promptlab.errors import DataError, SettingError
 from promptlab.language.task import PVP, Task
@@ -39,7 +40,7 @@ class InContextLearning:
         patterns: ``first``, ``all`` (their mean), or names joined by ``+``.
         calibration: ``none``, ``contextual``, ``pmi`` or ``batch``.
         transductive: let ``batch`` average over the rows that are asked about.
-        pool: unlabelled rows that ``batch`` averages over.
+        pool: unlabelled rows that ``batch`` averages over, drawn by the seed.
         max_length: tokens a row may have with its demonstrations; None takes what the backbone reads.
         decoding: how a masked backbone reads words of several tokens.
     """
@@ -87,6 +88,9 @@ class InContextLearning:
         )  # fmt: skip
 
     def _check(self, job: Job) -> None:
+        check_decoding(self.decoding)
+        if self.order not in ("seed", "similar"):
+            raise SettingError(f"order={self.order} cannot be. Write seed or similar.")
         if self.orders < 1:
             raise SettingError(f"orders={self.orders}: write 1 or more.")
         if self.orders > 1 and self.order == "similar":

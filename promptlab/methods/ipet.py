@@ -7,7 +7,8 @@
         train the member, from the start, on the labelled and the drawn rows
     the last ensemble teaches a student, as in PET; nothing is drawn after it
 
-How many rows and which: generations.py. A pool that runs short ends the draw, and the row says so.
+How many rows and which: generations.py; never more than a member's steps take, so short members draw less than
+the paper's 1000 steps do. A pool that runs short ends the draw, and the row says so.
 """
 
 from collections import Counter
@@ -23,7 +24,8 @@ from promptlab.errors import DataError, SettingError
 from promptlab.language.example import Example
 from promptlab.methods import presets
 from promptlab.methods.ensemble import Trainer
-from promptlab.methods.generations import SUREST, draw_rows, generations_after, random_numbers, voters, wanted
+from promptlab.methods.generations import SUREST, draw_rows, generations_after, random_numbers, voters, wanted, within
+from promptlab.methods.members import pool_of
 from promptlab.methods.method import Job, Predictor, probabilities
 from promptlab.methods.patterns import usable
 from promptlab.methods.pet import Pet
@@ -109,7 +111,7 @@ class _Run:
         trained = self._trained(self.count)
         taught = []
         for line in self.lines:
-            pool = self.trainer.pool(line.job, _TEACHING if self.own.pool is None else self.own.pool)
+            pool = pool_of(line.job, _TEACHING if self.own.pool is None else self.own.pool)
             one = question(self.trainer, line.job, trained, line.weights, pool, line.notes, line.seen)
             scored = [*line.scored, *([len(pool)] if one.answer is None else [])]
             one.facts.update(generations=self.count, drawn=line.drawn, scored=scored)
@@ -144,10 +146,11 @@ class _Run:
 
     def _due(self, line: _Line, generation: int) -> np.ndarray:
         task, labelled = line.job.task, line.job.labelled
+        most = self.trainer.rows_taken(self.first) - len(labelled)
         if not task.fixed:  # candidates are no classes, so all rows are of one kind
-            return wanted(np.array([len(labelled)]), generation)
+            return within(wanted(np.array([len(labelled)]), generation), most)
         had = Counter(task.gold(row) for row in labelled)
-        return wanted(np.array([had[label] for label in range(len(task.labels))]), generation)
+        return within(wanted(np.array([had[label] for label in range(len(task.labels))]), generation), most)
 
     def _pool(self, job: Job, due: np.ndarray, untrained: bool) -> list[Example]:
         """Rows to draw from: capped, and none that is a labelled row or another's double."""
@@ -155,7 +158,7 @@ class _Run:
         if size is None:
             size = max(_TEACHING, _ROOM * int(due.sum()), _UNTRAINED_ROOM * len(due) * untrained)
         taken = {_content(row) for row in job.labelled}
-        rows = {_content(row): row for row in self.trainer.pool(job, size)}
+        rows = {_content(row): row for row in pool_of(job, size)}
         return [row for content, row in rows.items() if content not in taken]
 
     def _said(

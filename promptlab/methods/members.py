@@ -4,11 +4,12 @@ Lengths and rates were chosen on imdb, mnli and cola alone, with equal effort fo
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 import numpy as np
 
+from promptlab.data.fewshot import draw
 from promptlab.errors import DataError
 from promptlab.language.example import Example
 from promptlab.language.task import PVP
@@ -37,7 +38,7 @@ def defaults(job: Job) -> Defaults:
 
 
 def grouped(jobs: Iterable[Job]) -> list[list[Job]]:
-    """Jobs that may stand in one stack: the same task and as many labelled rows, so the same number of steps."""
+    """Jobs that may stand in one stack: the same task, as many labelled rows (and so steps), a pool or none."""
     order = sorted(jobs, key=_alike)
     return [list(alike) for _, alike in groupby(order, key=_alike)]
 
@@ -46,7 +47,7 @@ def cloze_member(job: Job, pvp: PVP, key: str) -> Member:
     """A member that learns the job's rows through a pattern.
 
     Where rows bring their own candidates and several are right, each right one is a row of its own, against the wrong
-    ones (arXiv:2009.07118).
+    ones (arXiv:2009.07118), which are all that a pattern that lists them then shows.
     """
     golds = _golds(job)
     if job.task.fixed:
@@ -56,9 +57,10 @@ def cloze_member(job: Job, pvp: PVP, key: str) -> Member:
         listed = job.task.choices(example)
         for one in right:
             kept = [at for at in range(len(listed)) if at == one or at not in right]
-            rows.append(example)
-            targets.append(kept.index(one))
             choices.append(tuple(listed[at] for at in kept))
+            fields = {**example.fields, str(job.task.candidates): choices[-1]}
+            rows.append(example if len(kept) == len(listed) else replace(example, fields=fields))
+            targets.append(kept.index(one))
     return _member(job, key, rows, np.array(targets), pvp, choices)
 
 
@@ -113,8 +115,15 @@ def _member(
     )  # fmt: skip
 
 
-def _alike(job: Job) -> tuple[str, int]:
-    return job.task.digest, len(job.labelled)
+def _alike(job: Job) -> tuple[str, int, bool]:
+    return job.task.digest, len(job.labelled), bool(job.unlabelled)
+
+
+def pool_of(job: Job, size: int) -> list[Example]:
+    """At most ``size`` unlabelled rows in their order, drawn by the job's seed; a smaller pool lies in a larger."""
+    units = len({at if row.group is None else row.group for at, row in enumerate(job.unlabelled)})
+    order = draw(job.unlabelled, f"total:{units}", job.seed)[:size]
+    return [job.unlabelled[at] for at in sorted(order)]
 
 
 def accuracy(scores: np.ndarray, targets: Sequence[int] | np.ndarray) -> float:

@@ -76,15 +76,15 @@ class Page:
         Args:
             wanted: numbers of labelled rows for each row asked about, the most wanted first.
             alone: tokens of each row without demonstrations, before it is cut.
-            room: tokens kept free for the label word.
+            room: tokens of the label word: masks, which count among ``alone``, or kept free behind a causal row.
 
         Raises:
             DataError: not even the shortest demonstration fits.
         """
-        frame = self._cost(())
+        frame, causal = self._cost(()), self.encoder.backbone.kind == "causal"
         return [
-            self._fit(each, frame, length, self.limit - free, at)
-            for at, (each, length, free) in enumerate(zip(wanted, alone, room, strict=True), 1)
+            self._fit(each, frame + (0 if causal else word - 1), length, self.limit - (word if causal else 0), at)
+            for at, (each, length, word) in enumerate(zip(wanted, alone, room, strict=True), 1)
         ]
 
     @property
@@ -97,20 +97,24 @@ class Page:
         claimed = min(alone - frame, max(limit // 2 - frame, 1))
         spare, kept = limit - frame - claimed, []
         for row in wanted:
-            if (cost := self._cost((row,)) - frame) <= spare:
+            if (cost := self._adds(row)) <= spare:
                 spare -= cost
                 kept.append(row)
         if kept or not wanted:
             return tuple(kept)
-        shortest = min(wanted, key=lambda row: self._cost((row,)))
-        if self._cost((shortest,)) + 1 > limit:
+        shortest = min(wanted, key=self._adds)
+        if frame + self._adds(shortest) + 1 > limit:
             raise DataError(
-                f"row {at}: no demonstration fits: the shortest takes {self._cost((shortest,)) - frame} tokens, and a "
+                f"row {at}: no demonstration fits: the shortest takes {self._adds(shortest)} tokens, and a "
                 f"row has {limit}, {frame} of them for the pattern and the instruction. Write a larger max_length "
                 f"({self.encoder.backbone.name} reads {self.encoder.backbone.max_length} at most), shorter labelled "
                 "rows, or the method zero-shot."
             )
         return (shortest,)
+
+    def _adds(self, row: int) -> int:
+        """Tokens that a demonstration adds to a row."""
+        return self._cost((row,)) - self._cost(())
 
     def _cost(self, shown: Kept) -> int:
         if shown not in self._costs:

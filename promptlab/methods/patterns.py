@@ -17,11 +17,11 @@ def usable(task: Task, backbone: Backbone, choice: str) -> tuple[Sequence[PVP], 
 
     Raises:
         BackboneError: none is usable, or one that was asked for by name is not.
-        SettingError: the task has nothing to choose from.
+        SettingError: the task has nothing to choose from, or a pattern is for some rows only (``when``).
     """
     labelled(task)
     if backbone.kind != "causal":
-        return task.select(choice), []
+        return unconditional(task, task.select(choice)), []
     chosen = task.select("all" if choice == "first" else choice)
     good = [pvp for pvp in chosen if pvp.pattern.mask_last]
     skipped = [pvp.name for pvp in chosen if not pvp.pattern.mask_last]
@@ -31,7 +31,23 @@ def usable(task: Task, backbone: Backbone, choice: str) -> tuple[Sequence[PVP], 
             "used. Write a pattern whose {mask} comes after every field."
         )
     notes = [f"skipped {_and(skipped)}: a field after the mask"] if skipped else []
-    return (good[:1] if choice == "first" else good), notes
+    return unconditional(task, good[:1] if choice == "first" else good), notes
+
+
+def unconditional(task: Task, pvps: Sequence[PVP]) -> Sequence[PVP]:
+    """The same patterns, all of which may be asked of every row.
+
+    Raises:
+        SettingError: one says ``when``, so that other rows could not be answered.
+    """
+    some = [pvp.name for pvp in pvps if pvp.pattern.when]
+    if some:
+        raise SettingError(
+            f"{task.name}: {_and(some)} would be asked of some rows only (when:), and every row is asked all patterns. "
+            "Write other patterns=, or one pattern with a field that holds what differs from row to row, as copa's "
+            "{link} does."
+        )
+    return pvps
 
 
 def labelled(task: Task) -> None:

@@ -17,6 +17,7 @@ from promptlab.backbone.encode import Encoder
 from promptlab.methods import presets
 from promptlab.methods.ensemble import Trainer
 from promptlab.methods.limits import check
+from promptlab.methods.members import pool_of
 from promptlab.methods.method import Job, Predictor
 from promptlab.methods.patterns import usable
 from promptlab.methods.teach import answers, question
@@ -98,5 +99,5 @@ def _run(trainer: Trainer, jobs: Sequence[Job]) -> Iterator[tuple[Job, Predictor
     members = [member for job in jobs for member in trainer.members(job, pvps, "pet")]
     trained = trainer.train(members, first, f"pet {first.task.name}")
     yield from answers(trainer, [
-        question(trainer, job, trained, trainer.weights(job, pvps), trainer.pool(job, own.pool), notes) for job in jobs
+        question(trainer, job, trained, trainer.weights(job, pvps), pool_of(job, own.pool), notes) for job in jobs
     ])  # fmt: skip

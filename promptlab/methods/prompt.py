@@ -18,7 +18,7 @@ import numpy as np
 from promptlab.backbone.backbone import Backbone
 from promptlab.backbone.decode import check_decoding
 from promptlab.backbone.encode import Encoder
-from promptlab.methods.calibrate import calibrated
+from promptlab.methods.calibrate import calibrated, check_calibration
 from promptlab.methods.limits import check
 from promptlab.methods.members import cloze_member, defaults, grouped
 from promptlab.methods.method import Job, Predictor
@@ -46,7 +46,7 @@ class Prompt:
             ``left-to-right`` or ``parallel``.
         calibration: ``none``, ``contextual``, ``pmi`` or ``batch``, of the trained model.
         transductive: let ``batch`` average over the rows that are asked about.
-        pool: unlabelled rows that ``batch`` averages over.
+        pool: unlabelled rows that ``batch`` averages over, drawn by the seed.
     """
 
     needs_labels: ClassVar[bool] = True
@@ -72,6 +72,8 @@ class Prompt:
         encoder = Encoder(backbone)
         for alike in grouped(jobs):
             pvps, notes = usable(alike[0].task, backbone, self.patterns)
+            for job in alike:
+                check_calibration(self.calibration, job, self.transductive)
             members = [cloze_member(job, pvp, f"prompt/{pvp.name}") for job in alike for pvp in pvps]
             recipe = Recipe(
                 steps=self.steps or defaults(alike[0]).steps, batch=self.batch, mlm=self.mlm, mlm_batch=self.mlm_batch,

@@ -77,7 +77,7 @@ def question(
             models.append(trainer.answering(job, model))
         said += done.notes
     facts = {"stack": done.facts["stack"], "examples_seen": seen + done.facts["seen"] * len(weights),
-             "notes": list(dict.fromkeys(said + [reason] * bool(reason))), "weights": weights.tolist(),
+             "notes": list(dict.fromkeys([*said, *[reason] * bool(reason)])), "weights": weights.tolist(),
              "calibration": trainer.settings.calibration}  # fmt: skip
     if teach:
         return Taught(job, pool, probabilities(merge(scores, weights) / trainer.settings.temperature), facts, None)

@@ -15,6 +15,7 @@ from typing import ClassVar
 import numpy as np
 
 from promptlab.backbone.backbone import Backbone
+from promptlab.backbone.decode import check_decoding
 from promptlab.backbone.encode import Encoder
 from promptlab.methods.calibrate import calibrated
 from promptlab.methods.context import Contexts, InContext, Unchanging
@@ -32,7 +33,7 @@ class ZeroShot:
         patterns: ``first``, ``all`` (their mean), or names joined by ``+``.
         calibration: ``none``, ``contextual``, ``pmi`` or ``batch``.
         transductive: let ``batch`` average over the rows that are asked about.
-        pool: unlabelled rows that ``batch`` averages over.
+        pool: unlabelled rows that ``batch`` averages over, drawn by the seed.
         instruction: ``about``: the task's own on causal backbones, none on masked ones; ``none``; or a text.
         chat: wrap instruction and row in the backbone's chat template.
         max_length: tokens a row may have; None takes what the backbone reads.
@@ -56,6 +57,7 @@ class ZeroShot:
 
     def fit(self, backbone: Backbone, tuning: None, jobs: Iterable[Job]) -> Iterator[tuple[Job, Predictor]]:
         """One predictor a job; nothing is learnt but the calibration."""
+        check_decoding(self.decoding)
         encoder, same = Encoder(backbone), dict[str, Predictor]()
         for job in jobs:
             if self.calibration == "batch":

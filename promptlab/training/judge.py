@@ -1,19 +1,28 @@
 """Losses of many wordings on the same rows: what the search for words judges its swaps by.
 
-sort the rows by length, cut them into parts                  so that little of a batch is padding
-each call: from every part its share of the rows, drawn anew  (all rows, where all may judge)
-each wording is a member of a stack whose members read the same rows
-loss of a wording = mean over the rows
+    sort the rows by length, cut them into parts                  so that every judgement has short and long ones
+    each call: from every part its share of the rows, drawn anew  (all rows, where all may judge)
+    loss of a wording = mean over the rows
+
+The best of many needs few of them whole, as no row's loss is negative:
+    the present wording on all rows; its loss is the bound; from then on its worst rows come first
+    as many rows at once as fill a batch: only wordings whose sum so far is within the bound
+    from half of the rows on the one with the least sum is finished at once, and lowers the bound
+
+A wording that is dropped would have lost, so the choice is the one that all losses would give. Every wording and row
+is a member of a stack of its own, and all wordings of a row are equally long: nothing is padded.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from promptlab.backbone.backbone import Backbone
+from promptlab.backbone.batches import by_length
 from promptlab.backbone.device import token_budget
 from promptlab.backbone.encode import Encoder
 from promptlab.backbone.marks import speaking
@@ -24,8 +33,22 @@ from promptlab.training.member import Member, Recipe, Rows, Step
 PARTS = 4  # of like length, of at least as many rows each
 
 
+class Verdict(NamedTuple):
+    """What was best.
+
+    Args:
+        before: loss of the present wording.
+        best: number of the best of the others.
+        after: its loss, or infinity where all others were dropped.
+    """
+
+    before: float
+    best: int
+    after: float
+
+
 class Judge:
-    """The second batch: rows drawn anew at each call, from parts of like length so that little is padding.
+    """The second batch: rows drawn anew at each call, from parts of like length.
 
     Args:
         most: rows; all of the member's where there are fewer.
@@ -36,7 +59,7 @@ class Judge:
     """
 
     def __init__(self, most: int, member: Member, recipe: Recipe, backbone: Backbone, encoder: Encoder):
-        self.backbone = backbone
+        self.backbone, self.recipe = backbone, recipe
         lengths = Rows(member, recipe, backbone, encoder).encoded.lengths
         share = min(1.0, most / len(lengths))
         order = np.argsort(lengths, kind="stable")
@@ -46,24 +69,71 @@ class Judge:
             self.parts.append(Rows(_part(member, some, f"{member.key}{i}"), own, backbone, encoder))
         self.rows = sum(part.recipe.batch for part in self.parts)
 
-    @torch.no_grad()
     def __call__(self, wordings: Tensor) -> Tensor:
         """The loss of new rows under each wording ``(wordings, places)``: ``(wordings,)``."""
-        each = [part.recipe.batch / self.rows * self._losses(part, wordings) for part in self.parts]
-        return torch.stack(each).sum(0)
+        return self.losses(self.drawn(), wordings).mean(1)
 
-    def _losses(self, part: Rows, wordings: Tensor) -> Tensor:
-        step, found = part.next(), list[Tensor]()
-        for some in wordings.split(self._at_once(part, step)):
-            with speaking(self.backbone, some):
-                losses = step_losses(self.backbone, [part] * len(some), [step] * len(some), part.recipe, None)
-            found.append(losses.double().cpu())
-        return torch.cat(found)
+    def best(self, wordings: Tensor) -> Verdict:
+        """The best of all but the first, which is the present one, on new rows.
 
-    def _at_once(self, part: Rows, step: Step) -> int:
-        inputs = len(step.rows)
-        logits = 4 * self.backbone.vocab * inputs * max(1, len(step.rows.slots[0]))
-        return max(1, min(token_budget(self.backbone.device) // (part.usual * inputs), CHUNK_BYTES // logits))
+        Args:
+            wordings: token ids, ``(wordings, places)``; at least two.
+        """
+        drawn, whole = self.drawn(), torch.full((len(wordings), self.rows), torch.nan, dtype=torch.double)
+        whole[0] = self.losses(drawn, wordings[:1])[0]
+        bound, order = whole[0].sum(), whole[0].argsort(descending=True, stable=True)
+        alive, at = torch.arange(1, len(wordings)), 0
+        while at < len(order) and len(alive):
+            rows = order[at : at + self._at_once(drawn, order[at:].tolist(), len(alive))]
+            self._fill(whole, alive, rows, drawn, wordings)
+            at += len(rows)
+            sums = whole[alive][:, order[:at]].sum(1)
+            if 2 * at >= len(order):  # before, the least sum says little
+                leader = alive[sums.argmin()][None]
+                self._fill(whole, leader, order[at:], drawn, wordings)
+                bound = torch.minimum(bound, whole[leader].sum())
+            alive = alive[~(sums > bound)]  # so that what is not a number is never dropped
+        totals = whole[1:].sum(1).nan_to_num(torch.inf)
+        best = int(totals.argmin())
+        return Verdict(float(whole[0].mean()), best, float(totals[best]) / self.rows)
+
+    def drawn(self) -> list[Step]:
+        """New rows, one a step."""
+        return [part.take([row]) for part in self.parts for row in part.stream.next()]
+
+    @torch.no_grad()
+    def losses(self, drawn: Sequence[Step], wordings: Tensor) -> Tensor:
+        """The loss of each row under each wording, ``(wordings, rows)``.
+
+        Args:
+            drawn: rows, one a step.
+            wordings: token ids, ``(wordings, places)``.
+        """
+        found = torch.empty(len(drawn) * len(wordings), dtype=torch.double)
+        costs = [_tokens(step) for step in drawn for _ in wordings]
+        widest = max((len(step.rows) * max(1, len(step.rows.slots[0])) for step in drawn), default=1)
+        most = max(1, CHUNK_BYTES // (4 * self.backbone.vocab * widest))
+        for pairs in by_length(costs, token_budget(self.backbone.device), most):
+            own = [pair % len(wordings) for pair in pairs]
+            steps = [drawn[pair // len(wordings)] for pair in pairs]
+            with speaking(self.backbone, wordings[own]):
+                each = step_losses(self.backbone, [self.parts[0]] * len(steps), steps, self.recipe, None)
+            found[pairs] = each.double().cpu()
+        return found.view(len(drawn), len(wordings)).T
+
+    def _fill(self, whole: Tensor, which: Tensor, rows: Tensor, drawn: Sequence[Step], wordings: Tensor) -> None:
+        """Puts in the losses of some wordings on some rows, but for those of a wording that has been finished."""
+        lacking = which[whole[which].isnan().any(1)]
+        if len(lacking) and len(rows):
+            whole[lacking[:, None], rows] = self.losses([drawn[row] for row in rows.tolist()], wordings[lacking])
+
+    def _at_once(self, drawn: Sequence[Step], rows: Sequence[int], wordings: int) -> int:
+        longest = max(_tokens(drawn[row]) for row in rows)
+        return max(1, token_budget(self.backbone.device) // (longest * wordings))
+
+
+def _tokens(step: Step) -> int:
+    return len(step.rows) * max(step.rows.lengths)
 
 
 def _part(member: Member, rows: np.ndarray, key: str) -> Member:

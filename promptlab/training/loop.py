@@ -27,7 +27,7 @@ from promptlab.backbone.encode import Encoded, Encoder
 from promptlab.backbone.heads import default_pool, head_for, pool
 from promptlab.backbone.packing import pack, packable
 from promptlab.backbone.score import hidden, label_scores, slot_logits
-from promptlab.errors import BackboneError, TrainingError
+from promptlab.errors import SettingError, TrainingError
 from promptlab.progress import track
 from promptlab.training import losses
 from promptlab.training.clozes import together
@@ -51,9 +51,9 @@ class Trained:
     @property
     def notes(self) -> list[str]:
         """What a results row must say of it."""
-        step = self.facts["frozen_at"]
-        told = ["no unlabelled rows: no masked-LM loss"] if self.facts.get("unread") else []
-        return told if step is None else [*told, f"{self.member.key} became non-finite and was frozen at step {step}"]
+        step, lost = self.facts["frozen_at"], self.facts.get("mlm") is False
+        frozen = [] if step is None else [f"{self.member.key} became non-finite and was frozen at step {step}"]
+        return frozen + ["no unlabelled rows: trained without the masked-LM loss"] * lost
 
 
 def train(
@@ -69,15 +69,14 @@ def train(
     Under ``full`` and ``top`` a member's tensors are whole weights: use or drop them before the next is asked for.
 
     Raises:
-        BackboneError: a masked-LM loss is asked for on a causal backbone.
         TrainingError: one member alone does not fit into memory.
+        SettingError: a masked-LM loss without rows a step, on a causal backbone, or of some members only.
     """
-    if recipe.mlm and backbone.kind == "causal":
-        raise BackboneError(
-            f"mlm={recipe.mlm:g}: {backbone.name} is causal and fills in no masks, so it has no such loss. Write mlm=0."
-        )
+    _check_mlm(backbone, recipe)
     recipe = replace(recipe, packed=recipe.packed and packable(backbone))  # tried before anything is hooked
     rows = [Rows(member, recipe, backbone, encoder) for member in members]
+    if len({one.masker is None for one in rows}) > 1:
+        raise SettingError("some members have unlabelled rows for the masked-LM loss, others none. Train them apart.")
     budget = recipe.budget or (CPU_BUDGET if backbone.device.type == "cpu" else token_budget(backbone.device))
     size = stack_size(rows, recipe, budget) if tuning.stackable else 1
     stacks = -(-len(rows) // size)
@@ -98,6 +97,13 @@ def train(
             yield from done
 
 
+def _check_mlm(backbone: Backbone, recipe: Recipe) -> None:
+    if recipe.mlm and backbone.kind == "causal":
+        raise SettingError(f"mlm={recipe.mlm}: {backbone.name} is causal and fills in no masks. Write mlm=0.")
+    if recipe.mlm and recipe.mlm_batch < 1:
+        raise SettingError(f"mlm={recipe.mlm} learns from mlm_batch={recipe.mlm_batch} rows a step. Write 1 or more.")
+
+
 def stack_size(rows: Sequence[Rows], recipe: Recipe, budget: int) -> int:
     """How many members train side by side: a function of the plan and the budget alone."""
     inputs = recipe.batch * max(one.spread for one in rows) + (recipe.mlm_batch if recipe.mlm else 0)
@@ -116,12 +122,13 @@ def _train_stack(backbone: Backbone, tuning: Tuning, rows: list[Rows], recipe: R
         optimiser = _optimiser(backbone, tuning, members, learnt, head, recipe)
         history, frozen = _steps(backbone, rows, recipe, head, optimiser, advance)
         facts = {"stack": [member.key for member in members], "seen": recipe.steps * recipe.batch}
-        own = [
-            {"loss": float(loss), "frozen_at": at, **({"unread": True} if recipe.mlm and one.masker is None else {})}
-            for loss, at, one in zip(history, frozen, rows, strict=True)
-        ]
+        facts |= {"mlm": rows[0].masker is not None} if recipe.mlm else {}
         return [
-            Trained(member, {**learnt.state(i), **(head.state(i) if head else {})}, {**facts, **own[i]})
+            Trained(
+                member,
+                {**learnt.state(i), **(head.state(i) if head else {})},
+                {**facts, "loss": float(history[i]), "frozen_at": frozen[i]},
+            )
             for i, member in enumerate(members)
         ]
 

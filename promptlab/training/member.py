@@ -130,8 +130,11 @@ class Rows:
 
     def next(self) -> Step:
         """The next step's rows."""
-        taken = self.stream.next()
-        targets = torch.as_tensor(self.member.targets[taken])
+        return self.take(self.stream.next())
+
+    def take(self, taken: Sequence[int]) -> Step:
+        """A step of the chosen rows."""
+        targets = torch.as_tensor(self.member.targets[list(taken)])
         if self.clozes is None:
             return Step(self.encoded.take(taken), targets, [])
         rows, words = self.clozes.take(taken)

@@ -4,7 +4,7 @@
     each step:
         draw a place; gradient of the loss by its embedding, over ``batch`` rows
         the ``candidates`` words of greatest first-order gain, none of them special or a label word
-        loss of the present words and of each swap over ``judge`` other rows      all in few forward passes
+        loss of the present words and of each swap over ``judge`` other rows      (judge.py)
         keep the best swap if its loss is lower
     end early when four tries a place in a row have kept none
 
@@ -27,6 +27,7 @@ from promptlab.backbone.backbone import Backbone
 from promptlab.backbone.device import generator
 from promptlab.backbone.encode import Encoder
 from promptlab.backbone.marks import embeddings, marks, speaking
+from promptlab.backbone.packing import packable
 from promptlab.backbone.slots import filled, reads_back, slots, slotted, started
 from promptlab.backbone.vocabulary import same_words, usable_tokens
 from promptlab.errors import SettingError
@@ -68,6 +69,7 @@ def search(
         SettingError: a setting that only learnt weights have.
     """
     _check(members, recipe)
+    recipe = replace(recipe, packed=recipe.packed and packable(backbone))  # tried before marks are read
     usable = usable_tokens(backbone, tuning.whole)
     with track(label, total=len(members) * recipe.steps) as advance:
         for member in members:
@@ -112,7 +114,7 @@ class Search:
         self.sizes, self.pattern = list(map(len, start)), pattern
         self.words = torch.tensor([token for ids in start for token in ids], device=backbone.device)
         asked = replace(member.pvp, pattern=filled(pattern, backbone, marks(self.sizes)))
-        self.recipe = recipe
+        self.recipe = recipe = replace(recipe, packed=recipe.packed and packable(backbone))  # tried before any marks
         self.judge = Judge(
             tuning.judge, replace(member, pvp=asked, key=f"{member.key}/judge"), recipe, backbone, encoder
         )
@@ -148,14 +150,13 @@ class Search:
         chosen = self.best(place, self.gradient(self.rows.next())[place])
         wordings = self.words.repeat(1 + len(chosen), 1)
         wordings[1:, place] = chosen
-        before, *after = self.judge(wordings).tolist()
-        i = min(range(len(after)), key=lambda each: after[each])
-        if not after[i] < before:
+        before, i, after = self.judge.best(wordings)
+        if not after < before:
             return None
         old, self.words = int(self.words[place]), wordings[1 + i].clone()
         names = self.backbone.tokenizer.convert_ids_to_tokens([old, int(chosen[i])])
-        swap = {"step": number, "place": place, "from": names[0], "to": names[1], "before": before, "after": after[i]}
-        log.info("%s step %d: %s -> %s, loss %.4f -> %.4f", self.member.key, number, *names, before, after[i])
+        swap = {"step": number, "place": place, "from": names[0], "to": names[1], "before": before, "after": after}
+        log.info("%s step %d: %s -> %s, loss %.4f -> %.4f", self.member.key, number, *names, before, after)
         return swap
 
     def gradient(self, step: Step) -> Tensor:

@@ -108,3 +108,30 @@ def test_training_by_packed_rows_is_training_by_padded_ones(float64, reviews, re
         for one, other in zip(*found, strict=True):
             for name in one:
                 torch.testing.assert_close(one[name], other[name], rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("how", ["mean", "cls"])
+def test_a_member_that_is_lost_does_not_reach_another_by_its_padding(float64, reviews, reviews_task, how):
+    import numpy as np
+
+    from promptlab.training.loop import train
+    from promptlab.training.member import Member, Recipe
+    from promptlab.tuning.lora import Lora
+
+    backbone, chosen = float64("bert"), reviews[:8]
+    targets = np.array([reviews_task.labels.index(one.label) for one in chosen])
+    lost, sound = (Member(key, chosen, targets, 2, ("text",), None, lr=lr) for key, lr in (("a", 1e300), ("b", 1e-3)))
+    recipe = Recipe(steps=4, batch=5, budget=10**6, pool=how)
+    first, second = train(backbone, Lora(r=2), [lost, sound], recipe, Encoder(backbone))
+    assert first.facts["frozen_at"] == 1
+    assert second.facts["frozen_at"] is None
+    (alone,) = train(backbone, Lora(r=2), [sound], recipe, Encoder(backbone))
+    for name, tensor in alone.state.items():
+        torch.testing.assert_close(second.state[name], tensor, rtol=0, atol=1e-10)
+
+
+def test_padding_stands_for_a_token_of_its_own_row(tiny_bert):
+    packed = pack(rows(tiny_bert), 1, tiny_bert)
+    lengths = packed.attention.sum(1).tolist()
+    own = [set(places[:length].tolist()) for places, length in zip(packed.places, lengths, strict=True)]
+    assert all(set(places.tolist()) == one for places, one in zip(packed.places, own, strict=True))

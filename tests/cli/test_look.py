@@ -283,6 +283,16 @@ def test_check_takes_patterns_by_letter(say, task_file, tiny_bert_folder):
     assert published["tokens"] > plain["tokens"]
 
 
+def test_check_names_a_pattern_that_no_method_asks(say, task_file, tiny_bert_folder):
+    text = task_file.read_text(encoding="utf-8").replace(
+        "patterns:\n", 'patterns:\n  some: {pattern: "{text} {mask}", when: {text: x}}\n', 1
+    )
+    task_file.write_text(text, encoding="utf-8")
+    some, *others = say("check", task_file, "--backbone", tiny_bert_folder, "--json").json
+    assert "'some' would be asked of some rows only (when:)" in some["problem"]
+    assert [row["problem"] for row in others] == [None] * len(others)
+
+
 def test_check_names_a_pattern_that_a_causal_backbone_cannot_read(say, task_file, tiny_gpt2_folder):
     rows = say("check", task_file, "--backbone", tiny_gpt2_folder, "--json").json
     assert rows[0]["problem"] is None

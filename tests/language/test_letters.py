@@ -104,6 +104,11 @@ def test_a_rows_own_answers_are_listed_and_answered_by_letter():
     assert task.pvp("it").verbalizer.spoken(row, task.choices(row))[1] == ("a cat",)
 
 
+def test_a_list_of_a_rows_own_answers_after_the_mask_is_not_mask_last():
+    task = read_task(OWN.replace("patterns:", 'patterns:\n  after: "{text} {mask} of {labels}"', 1))
+    assert not task.pvp("after").pattern.mask_last
+
+
 def test_a_row_with_more_answers_than_letters_or_with_none_is_an_error():
     pattern = read_task(OWN).pvp("letters").pattern
     with pytest.raises(DataError, match=r"'choices' has 27 items, and letters end at Z \(26\)"):

@@ -6,7 +6,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from promptlab.methods.generations import draw_rows, generations_after, random_numbers, voters, wanted
+from promptlab.methods.generations import draw_rows, generations_after, random_numbers, voters, wanted, within
 
 
 def confidence(rows, labels=2, seed=0):
@@ -137,3 +137,22 @@ def test_rows_without_finite_scores_are_never_drawn():
 
 def test_a_label_without_any_probability_is_not_drawn():
     assert draw_rows(np.array([[1.0, 0.0]]), [0, 1], random_numbers("x"), surest=100) == ([], [])
+
+
+def test_no_more_rows_are_drawn_than_a_members_steps_take_and_labels_keep_their_proportions():
+    assert within(np.array([80, 80]), 300).tolist() == [80, 80]
+    assert within(np.array([1240, 1240]), 300).tolist() == [150, 150]
+    assert within(np.array([3000, 1000]), 100).tolist() == [75, 25]
+    assert within(np.array([3000, 10, 0]), 50).tolist() == [49, 1, 0]  # none is left out
+
+
+@pytest.mark.parametrize(("steps", "sizes"), [(2, [8, 8]), (100, [10, 50])])
+def test_the_papers_longer_members_draw_all_that_the_paper_draws(tiny_bert, reviews, reviews_task, steps, sizes):
+    from promptlab.methods import ensemble, ipet
+    from promptlab.methods.method import Job
+    from promptlab.tuning.lora import Lora
+
+    settings = ipet.Ipet(steps=steps, batch=4).settled()
+    job = Job(reviews_task, reviews[:2], reviews[2:])
+    run = ipet._Run(ensemble.Trainer(settings, tiny_bert, Lora(), None), [job])
+    assert [2 + int(run._due(run.lines[0], generation).sum()) for generation in (1, 2)] == sizes

@@ -14,7 +14,7 @@ from promptlab.methods import ensemble, ipet
 from promptlab.methods.calibrate import bias
 from promptlab.methods.generations import generations_after, wanted
 from promptlab.methods.ipet import Ipet
-from promptlab.methods.members import accuracy
+from promptlab.methods.members import accuracy, pool_of
 from promptlab.methods.method import Job, probabilities, restore
 from promptlab.methods.pet import Pet
 from promptlab.methods.predict import Ensemble, Model, merge
@@ -183,10 +183,9 @@ def test_jobs_together_learn_what_they_learn_alone(float64, reviews_task, review
 
 
 def test_what_is_scored_is_capped_by_the_seed(tiny_bert, job):
-    trainer = ensemble.Trainer(Ipet().settled(), tiny_bert, Lora(), None)
-    some, more = (trainer.pool(job, size) for size in (5, 9))
+    some, more = (pool_of(job, size) for size in (5, 9))
     assert len(some) == 5 and set(texts(some)) < set(texts(more))
-    assert trainer.pool(replace(job, seed=1), 5) != some
+    assert pool_of(replace(job, seed=1), 5) != some
     run = ipet._Run(ensemble.Trainer(Ipet(pool=7, **QUICK).settled(), tiny_bert, Lora(), None), [job])
     assert len(run._pool(job, np.array([500, 500]), untrained=False)) == 7
 
@@ -199,11 +198,11 @@ def test_the_pool_is_twice_what_a_generation_draws_and_never_less_than_the_stude
     assert len(run._pool(large, np.array([620, 620]), untrained=False)) == 2480
 
 
-def test_grouped_rows_are_capped_by_rows(tiny_bert, job):
+def test_grouped_rows_are_capped_by_rows(job):
     grouped = [replace(row, group=f"g{at // 4}") for at, row in enumerate(job.unlabelled)]
-    trainer = ensemble.Trainer(Ipet().settled(), tiny_bert, Lora(), None)
-    assert len(trainer.pool(replace(job, unlabelled=grouped), 10)) == 10
-    assert len(trainer.pool(replace(job, unlabelled=grouped), 600)) == len(grouped)
+    assert len(pool_of(replace(job, unlabelled=grouped), 10)) == 10
+    assert len(pool_of(replace(job, unlabelled=grouped), 600)) == len(grouped)
+    assert len(pool_of(replace(job, unlabelled=[replace(row, group="") for row in grouped]), 9)) == 9
 
 
 def test_a_labelled_row_or_a_double_in_the_pool_is_not_drawn_again(tiny_bert, job, noted):
@@ -218,7 +217,7 @@ def test_a_labelled_row_or_a_double_in_the_pool_is_not_drawn_again(tiny_bert, jo
 
 def test_from_no_labelled_rows_the_untrained_patterns_label_the_first_ten(float64, job, noted):
     backbone, empty = float64("bert"), replace(job, labelled=())
-    ((_, predictor),) = fit(backbone, Lora(r=2), [empty], generations=2)
+    ((_, predictor),) = fit(backbone, Lora(r=2), [empty], generations=2, steps=4)
     first, second = noted["members"]
     assert [len(one.examples) for one in first] == [10] * 6
     assert all(Counter(row.label for row in one.examples) == {"negative": 5, "positive": 5} for one in first)
@@ -259,7 +258,7 @@ def test_one_untrained_pattern_has_no_others_however_often_it_is_repeated(tiny_b
 
 def test_a_pool_that_runs_short_ends_the_draw_and_is_noted(tiny_bert, job, noted):
     short = replace(job, unlabelled=job.unlabelled[:5])
-    ((_, predictor),) = fit(tiny_bert, Lora(r=2), [short], generations=2)
+    ((_, predictor),) = fit(tiny_bert, Lora(r=2), [short], generations=2, batch=25)
     assert all(len(one.examples) <= 7 for one in noted["members"][2])
     said = [note for note in predictor.facts["notes"] if "the pool ran short" in note]
     assert [note.split(":")[0] for note in said] == ["generation 1", "generation 2"]
@@ -393,5 +392,6 @@ def test_ipet_learns_a_small_task_and_saves_to_the_bit(tiny_bert, reviews_task, 
 
 
 def test_wanted_rows_of_a_generation_are_those_of_the_rows_the_task_has(tiny_bert, job):
-    run = ipet._Run(ensemble.Trainer(Ipet(**QUICK).settled(), tiny_bert, Lora(), None), [job])
+    long = Ipet(**{**QUICK, "steps": 3}).settled()  # 12 rows
+    run = ipet._Run(ensemble.Trainer(long, tiny_bert, Lora(), None), [job])
     assert run._due(run.lines[0], 1).tolist() == wanted(np.array([1, 1]), 1).tolist() == [4, 4]

@@ -81,7 +81,7 @@ def test_drawn_rows_are_labelled_with_their_own_choices(tiny_bert, reviews, make
 
     monkeypatch.setattr(ensemble, "train", spy)
     job = job_of(make(reviews))
-    ((_, predictor),) = Ipet(**QUICK, generations=1).fit(tiny_bert, Lora(r=2), [job])
+    ((_, predictor),) = Ipet(**{**QUICK, "steps": 4}, generations=1).fit(tiny_bert, Lora(r=2), [job])
     for member in seen[1]:
         assert list(member.examples[:3]) == list(job.labelled)
         assert all(row.label in job.task.choices(row) for row in member.examples)

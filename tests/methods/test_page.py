@@ -175,6 +175,18 @@ def test_a_labelled_row_with_another_label_is_named(tiny_gpt2):
         page(tiny_gpt2, [SHOWN[0], Example({"text": "so so"}, "mixed")]).pattern((0, 1))
 
 
+def test_masks_of_a_long_word_count_once_where_demonstrations_are_fitted(tiny_bert):
+    whole, word = page(tiny_bert, [SHOWN[1]] * 4), 3
+    alone = whole.read([ASKED], room=word).lengths[0]
+    needed = [whole.read([ASKED], tuple(range(kept)), word).lengths[0] for kept in range(5)]
+    for kept in (3, 4):  # with fewer the row has more than half of the page
+        made = page(tiny_bert, [SHOWN[1]] * 4, max_length=needed[kept])
+        assert made.fitting([(0, 1, 2, 3)], [alone], [word]) == [tuple(range(kept))]
+        assert not made.read([ASKED], tuple(range(kept)), word).cut[0]
+        made.max_length = needed[kept] - 1
+        assert made.fitting([(0, 1, 2, 3)], [alone], [word]) == [tuple(range(kept - 1))]
+
+
 # ---------------------------------------------------------------- borders, on all four kinds of tokenizer
 
 WORDY = {"negative": ("badly made",), "positive": ("x1's best",)}

@@ -6,8 +6,7 @@ from promptlab.backbone.encode import Encoder
 from promptlab.backbone.heads import default_pool
 from promptlab.errors import SettingError
 from promptlab.methods import ensemble, teach
-from promptlab.methods.ensemble import Trainer
-from promptlab.methods.members import accuracy, gold
+from promptlab.methods.members import accuracy, gold, pool_of
 from promptlab.methods.method import Job, restore
 from promptlab.methods.pet import Pet
 from promptlab.methods.predict import Ensemble, Model, Remembered, merge
@@ -115,11 +114,7 @@ def test_jobs_together_learn_what_they_learn_alone(float64, reviews_task, review
 def test_the_pool_is_capped_by_the_runs_seed(tiny_bert, job):
     sizes = [predictor.facts["pool"] for _, predictor in fit(tiny_bert, Lora(r=2), [job], pool=5)]
     assert sizes == [5]
-    settled = Pet(pool=5).settled()
-    draws = [
-        Trainer(settled, tiny_bert, Lora(), None).pool(Job(job.task, [], job.unlabelled, seed=seed), 5)
-        for seed in (0, 0, 1)
-    ]
+    draws = [pool_of(Job(job.task, [], job.unlabelled, seed=seed), 5) for seed in (0, 0, 1)]
     assert draws[0] == draws[1] != draws[2]
 
 
