@@ -37,9 +37,7 @@ def check(method: Any, name: str) -> None:
         raise SettingError(f"{name}: temperature=0 cannot be. Write a number above 0.")
     _within(method, name, "temperature", 0, inf, "a number above 0")
     if getattr(method, "mlm", None) and getattr(method, "mlm_batch", None) == 0:
-        raise SettingError(
-            f"{name}: mlm={method.mlm} learns from no row where mlm_batch=0. Write mlm_batch=8, or mlm=0."
-        )
+        raise SettingError(f"{name}: mlm={method.mlm} has mlm_batch=0 rows a step. Write 1 or more, or mlm=0.")
 
 
 def _within(method: Any, name: str, key: str, least: float, most: float, write: str) -> None:

@@ -203,4 +203,4 @@ def test_numbers_that_cannot_be(compare, written, tmp_path, setting):
 
 def test_a_preset_whose_loss_a_causal_backbone_does_not_have(compare, written, tmp_path):
     said = compare(written(), "pet+lora:preset=2020", causal=True)
-    refused(said, "causal and fills in no masks, so it has no such loss. Write mlm=0.", folder=tmp_path / "out")
+    refused(said, "causal and fills in no masks. Write mlm=0.", folder=tmp_path / "out")

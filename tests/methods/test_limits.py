@@ -2,7 +2,7 @@
 
 import pytest
 
-from promptlab.errors import BackboneError, SettingError
+from promptlab.errors import SettingError
 from promptlab.methods.finetune import Finetune
 from promptlab.methods.in_context import InContextLearning
 from promptlab.methods.ipet import Ipet
@@ -25,7 +25,7 @@ from promptlab.tuning.lora import Lora
         (
             Prompt,
             {"mlm": 0.1, "mlm_batch": 0},
-            "mlm=0.1 learns from no row where mlm_batch=0. Write mlm_batch=8, or mlm=0.",
+            "mlm=0.1 has mlm_batch=0 rows a step. Write 1 or more, or mlm=0.",
         ),
         (Prompt, {"budget": 0}, "prompt: budget=0 cannot be. Write 1 or more."),
         (Prompt, {"pool": -1}, "prompt: pool=-1 cannot be. Write 0 or more."),
@@ -49,7 +49,7 @@ def test_a_number_that_cannot_be_is_refused_when_the_method_is_made(make, settin
 
 
 def test_what_a_preset_settles_is_looked_at_too():
-    with pytest.raises(SettingError, match="pet: mlm=0.1 learns from no row where mlm_batch=0"):
+    with pytest.raises(SettingError, match="pet: mlm=0.1 has mlm_batch=0 rows a step"):
         Pet(preset="superglue", mlm=0.1).settled()
     assert Pet(preset="superglue").settled().mlm_batch == 0
 
@@ -64,9 +64,7 @@ def test_messages_call_a_method_as_the_user_does(name):
 @pytest.mark.parametrize("make", [Prompt(steps=1, mlm=0.1), Pet(preset="2020")], ids=["prompt", "pet"])
 def test_a_masked_loss_is_refused_where_nothing_is_masked(tiny_gpt2, reviews_task, reviews, make):
     job = Job(reviews_task, reviews[:2], [row.unlabelled() for row in reviews[4:8]], queries=reviews[8:10])
-    with pytest.raises(
-        BackboneError, match=r"mlm=0.*causal and fills in no masks, so it has no such loss. Write mlm=0"
-    ):
+    with pytest.raises(SettingError, match=r"mlm=0.*causal and fills in no masks. Write mlm=0"):
         list(make.fit(tiny_gpt2, Lora(r=2), [job]))
 
 
@@ -76,5 +74,5 @@ def test_a_masked_loss_without_unlabelled_rows_is_noted_once(tiny_bert, reviews_
     for pool in ([], [row.unlabelled() for row in reviews[4:8]]):
         job = Job(reviews_task, reviews[:2], pool, queries=reviews[8:10])
         ((_, predictor),) = method.fit(tiny_bert, Lora(r=2), [job])
-        said.append(predictor.facts["notes"].count("no unlabelled rows: no masked-LM loss"))
+        said.append(predictor.facts["notes"].count("no unlabelled rows: trained without the masked-LM loss"))
     assert said == [1, 0]
