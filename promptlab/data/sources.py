@@ -76,7 +76,7 @@ def _checked(rows: Sequence[Example], task: Task, labelled: bool | None, name: s
         if lacking is not None:
             raise DataError(f"{name}[{at}] has no field '{lacking}'. Fields found: {', '.join(row.fields) or 'none'}.")
         label = None if labelled is False else _label(row.label, task, f"{name}[{at}]", bool(labelled))
-        answers = () if label is None else row.answers
+        answers = () if label is None else tuple(answer.strip() for answer in row.answers)  # as candidates are read
         same = (label, answers) == (row.label, row.answers)
         found.append(row if same else replace(row, label=label, answers=answers))
     return answerable(found, task, lambda row: f"{name}[{row}]")

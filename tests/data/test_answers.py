@@ -92,3 +92,9 @@ def test_rows_with_candidates_have_no_classes_to_draw_from():
         sample(QUIZ, Splits(rows, rows), 1, seed=0)
     drawn = sample(QUIZ, Splits(rows, rows), "total:2", seed=0)
     assert (len(drawn.train), len(drawn.unlabeled), drawn.unlabeled[0].label) == (2, 1, None)
+
+
+def test_right_answers_of_examples_lose_the_space_around_them_as_candidates_do():
+    given = Example({"text": "Which?", "options": ("red ", "blue")}, " red", answers=(" red", "blue "))
+    (read,) = read_examples([given], QUIZ)
+    assert read.right == QUIZ.choices(read) == ("red", "blue")
