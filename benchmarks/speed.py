@@ -1,11 +1,12 @@
 """What the house costs over its parts done bare, as ratios in one run.
 
-    python benchmarks/speed.py --backbone FOLDER --data FOLDER scoring memory candidates pet ipet
+    python benchmarks/speed.py --backbone FOLDER --data FOLDER scoring memory candidates packing pet ipet
 
 scoring   label scores of mr's test rows  against  the bare encoder's forward over the same padded rows
 memory    the process's peak while scoring 500 and all of mr's test rows  against  the bare encoder's over the same rows
 candidates  200 rows, 4 labels of 1 to 3 pieces, the likeliest piece first  against  a loop of one row and one label at
           a time over plain transformers, its head at the masks only; equal scores
+packing   a step over rows laid end to end  against  one over padded rows (speed_packing.py)
 pet       PET end to end (4 patterns x 3 repetitions, lora, 16 shots, 1,000 unlabelled, student, all test rows)  against
           the same passes, forward or forward and backward, over the same padded rows with plain PyTorch; and against
           its members trained one after the other
@@ -31,6 +32,7 @@ from unittest.mock import patch
 import numpy as np
 import torch
 from speed_in_context import in_context
+from speed_packing import packing
 
 from promptlab import Task, load_task
 from promptlab.backbone.ask import ask
@@ -211,21 +213,24 @@ def ipet(backbone: Backbone, job: Job) -> None:
 
 
 def main() -> None:
-    """Runs the chosen measurements on mr."""
+    """Runs the chosen measurements."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("which", nargs="+", choices=["scoring", "memory", "candidates", "pet", "ipet", "in-context"])
+    parser.add_argument(
+        "which", nargs="+", choices=["scoring", "memory", "candidates", "packing", "pet", "ipet", "in-context"]
+    )
     parser.add_argument("--backbone", required=True)
-    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--task", default="mr", help="another task's rows in mr's place")
+    parser.add_argument("--data", type=Path, help="a folder of rows, for tasks that do not come with promptlab")
     parser.add_argument("--rows", type=int, default=200, help="of in-context")
     options = parser.parse_args()
-    task, backbone = load_task("mr"), load_backbone(options.backbone)
+    task, backbone = load_task(options.task), load_backbone(options.backbone)
     drawn = sample(task, read_splits(task, options.data), 16, seed=0)
     job = Job(task, drawn.train, drawn.unlabeled, queries=drawn.test)
     for name in options.which:
         few = replace(job, queries=job.queries[: options.rows])
         parts = {
-            "scoring": scoring, "memory": memory, "candidates": candidates, "pet": pet, "ipet": ipet,
-            "in-context": in_context,
+            "scoring": scoring, "memory": memory, "candidates": candidates, "packing": packing, "pet": pet,
+            "ipet": ipet, "in-context": in_context,
         }  # fmt: skip
         parts[name](backbone, few if name == "in-context" else job)
 
