@@ -1,4 +1,4 @@
-"""A step over rows laid end to end against one over padded rows: the same rows, and the same losses but for rounding."""
+"""A step over rows laid end to end against one over padded rows; the losses are the same but for rounding."""
 
 import time
 from dataclasses import replace
