@@ -122,15 +122,19 @@ def show(
 
 
 def _pool(task: "Task", data: Path | None, unlabeled: Path | None) -> Sequence["Example"]:
-    """The rows that ``calibration=batch`` averages over."""
+    """The rows that ``calibration=batch`` averages over, drawn as the methods draw them."""
     from promptlab.data.sources import read_examples, read_splits
+    from promptlab.methods.members import pool_of
+    from promptlab.methods.method import Job
 
     if unlabeled is not None:
-        return read_examples(unlabeled, task, labelled=False)[:POOL]
-    if data is None and "builtin" not in (task.dataset or {}):
+        rows = read_examples(unlabeled, task, labelled=False)
+    elif data is None and "builtin" not in (task.dataset or {}):
         return ()
-    splits = read_splits(task, data)
-    return (splits.unlabeled or [row.unlabelled() for row in splits.train])[:POOL]
+    else:
+        splits = read_splits(task, data)
+        rows = splits.unlabeled or [row.unlabelled() for row in splits.train]
+    return pool_of(Job(task, (), rows), POOL)
 
 
 def example_of(task: "Task", text: str | None, fields: list[str]) -> "Example":

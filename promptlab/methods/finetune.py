@@ -32,7 +32,7 @@ class Finetune:
         batch: rows a step.
         head_lr: step size of the new head.
         pool: ``cls``, ``mean`` or ``last``; None is the backbone's own way.
-        budget: padded tokens of a stack's step; None takes the device's.
+        budget: tokens of a stack's step; None takes the device's.
     """
 
     needs_labels: ClassVar[bool] = True

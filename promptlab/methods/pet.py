@@ -48,7 +48,7 @@ class Pet:
         head_lr: step size of the student's new head.
         warmup: share of the steps with a rising learning rate.
         lr: step size of members and students; None is the tuning's.
-        budget: padded tokens of a stack's step; None takes the device's.
+        budget: tokens of a stack's step; None takes the device's.
     """
 
     needs_labels: ClassVar[bool] = True

@@ -41,7 +41,7 @@ class Prompt:
         batch: rows a step.
         mlm: weight a of the auxiliary masked-LM loss (1e-4 in the paper); 0 leaves it out.
         mlm_batch: unlabelled rows a step for it.
-        budget: padded tokens of a stack's step; None takes the device's.
+        budget: tokens of a stack's step; None takes the device's.
         decoding: how a masked backbone reads words of several tokens: ``confident`` (the likeliest piece first),
             ``left-to-right`` or ``parallel``.
         calibration: ``none``, ``contextual``, ``pmi`` or ``batch``, of the trained model.

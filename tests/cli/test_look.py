@@ -297,3 +297,15 @@ def test_check_names_a_pattern_that_a_causal_backbone_cannot_read(say, task_file
     rows = say("check", task_file, "--backbone", tiny_gpt2_folder, "--json").json
     assert rows[0]["problem"] is None
     assert "mask" in rows[1]["problem"]
+
+
+def test_batch_calibration_of_show_draws_its_rows_and_does_not_take_the_first(task_file, tmp_path, monkeypatch):
+    from promptlab.cli import look
+    from promptlab.language.library import load_task
+
+    file = tmp_path / "pool.txt"
+    file.write_text("".join(f"film {i}\n" for i in range(50)))
+    monkeypatch.setattr(look, "POOL", 10)
+    drawn = [row.text("text") for row in look._pool(load_task(task_file), None, file)]
+    assert len(drawn) == 10 and drawn != [f"film {i}" for i in range(10)]
+    assert drawn == sorted(drawn, key=lambda text: int(text.split()[1]))
