@@ -18,7 +18,7 @@ from promptlab.data.fewshot import sample
 from promptlab.data.sources import read_splits
 from promptlab.methods.method import Job
 from promptlab.registry import METHODS, TUNINGS
-from promptlab.spec import parse_systems
+from promptlab.spec import parse_systems, settled
 
 
 def jobs_of(name: str, data: Path, seeds: int, limit: int, pool: int) -> list[Job]:
@@ -58,7 +58,7 @@ def main() -> None:
         name: jobs_of(name, options.data, options.seeds, options.limit, options.pool)
         for name in options.tasks.split(",")
     }
-    for system in parse_systems(options.systems):
+    for system in map(settled, parse_systems(options.systems)):
         start, means = time.monotonic(), {}
         for name, jobs in tasks.items():
             means[name] = float(np.mean(accuracies(system, backbone, jobs)))

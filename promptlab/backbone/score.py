@@ -48,9 +48,11 @@ class Scores:
 def narrowed(backbone: Backbone, batch: Batch) -> Iterator[None]:
     """Inside the block the encoder hands only its hidden states at the batch's slots to the head.
 
-    Where nothing is learnt, BERT's kin go on from the last attention with those alone: what follows in the last block
-    mixes no places.
+    BERT's kin go on from the last attention with those alone: what follows in the last block mixes no places.
     """
+    body = backbone.body
+    # blocks that are computed again for their gradients are so after this hook is gone
+    recomputed = torch.is_grad_enabled() and any(getattr(one, "gradient_checkpointing", 0) for one in body.modules())
 
     def keep(module: torch.nn.Module, inputs: Any, output: Any) -> Any:
         output.last_hidden_state = batch.at_slots(output.last_hidden_state)
@@ -59,11 +61,11 @@ def narrowed(backbone: Backbone, batch: Batch) -> Iterator[None]:
     def keep_early(module: torch.nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         return tuple(map(batch.at_slots, inputs))  # what was attended to, and what it is added to
 
-    if backbone.config.model_type in _EARLY and not torch.is_grad_enabled():
-        last = backbone.body.get_submodule(f"encoder.layer.{backbone.layers - 1}.attention.output")
+    if backbone.config.model_type in _EARLY and not recomputed:
+        last = body.get_submodule(f"encoder.layer.{backbone.layers - 1}.attention.output")
         handle = last.register_forward_pre_hook(keep_early)
     else:
-        handle = backbone.body.register_forward_hook(keep)
+        handle = body.register_forward_hook(keep)
     try:
         yield
     finally:

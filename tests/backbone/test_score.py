@@ -8,7 +8,7 @@ from promptlab.backbone import score as scoring
 from promptlab.backbone.batches import by_length, pad
 from promptlab.backbone.encode import Encoder
 from promptlab.backbone.heads import pool
-from promptlab.backbone.score import hidden, label_mass, label_scores, narrowed, pooled, score
+from promptlab.backbone.score import hidden, label_mass, label_scores, narrowed, pooled, score, slot_logits
 from promptlab.backbone.words import label_words
 from promptlab.language.example import Example
 from promptlab.language.task import Task
@@ -198,3 +198,21 @@ def test_narrowed_hands_the_chosen_states_to_the_head(each):
             narrow = each.model(**batch.inputs).logits
     rows = torch.arange(2)[:, None]
     torch.testing.assert_close(narrow, whole[rows, batch.slots], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_narrowed_gives_the_gradients_of_the_whole(float64, checkpointing):
+    backbone = float64("bert")
+    batch = pad(Encoder(backbone).cloze(TASK.pvps[0].pattern, examples()[:2]), [0, 1], backbone)
+    first = backbone.body.encoder.layer[0].attention.self.query.weight.requires_grad_(True)
+    logits = backbone.model(**batch.inputs).logits[torch.arange(2)[:, None], batch.slots]
+    whole = torch.autograd.grad(logits.log_softmax(-1)[..., 7].sum(), first)[0]
+    if checkpointing:
+        model = backbone.model.train()
+        enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+        enable({"use_reentrant": False})  # the first is its name since transformers 5.24
+        for module in model.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0
+    narrow = torch.autograd.grad(slot_logits(backbone, batch).log_softmax(-1)[..., 7].sum(), first)[0]
+    torch.testing.assert_close(narrow, whole, rtol=0, atol=1e-12)
