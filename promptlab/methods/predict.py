@@ -59,6 +59,8 @@ class Model:
     decoding: str = "confident"
 
     def __post_init__(self) -> None:
+        if self.tuning:
+            self.encoder = self.tuning.reading(self.encoder)
         if isinstance(self.tuning, Words) and self.pvp:
             self.pvp = self.tuning.spoken(self.backbone, self.pvp, self.state)
         inside = {name: one for name, one in self.state.items() if not name.startswith("head.")}

@@ -73,7 +73,9 @@ def train(
         SettingError: a masked-LM loss without rows a step, on a causal backbone, or of some members only.
     """
     _check_mlm(backbone, recipe)
-    recipe = replace(recipe, packed=recipe.packed and packable(backbone))  # tried before anything is hooked
+    encoder = tuning.reading(encoder)
+    packed = recipe.packed and tuning.packs and packable(backbone)
+    recipe = replace(recipe, packed=packed)  # tried before anything is hooked
     rows = [Rows(member, recipe, backbone, encoder) for member in members]
     if len({one.masker is None for one in rows}) > 1:
         raise SettingError("some members have unlabelled rows for the masked-LM loss, others none. Train them apart.")

@@ -20,13 +20,13 @@ from torch import Tensor, nn
 from promptlab.backbone.backbone import Backbone
 from promptlab.errors import BackboneError
 from promptlab.tuning.inject import Beside, Piece, beside, swapped
-from promptlab.tuning.tuning import State, by_member, by_width
+from promptlab.tuning.tuning import State, Usual, by_member, by_width
 
 _ADDS_ITS_BIAS = {"Linear", "LayerNorm", "Conv1D", "ModernBertLayerNorm"}
 
 
 @dataclass(frozen=True)
-class BitFit:
+class BitFit(Usual):
     """Every bias of the encoder learns.
 
     Args:

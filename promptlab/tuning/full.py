@@ -19,11 +19,11 @@ from torch import Tensor, nn
 from promptlab.backbone.backbone import Backbone
 from promptlab.errors import SettingError
 from promptlab.tuning.inject import learning, swapped
-from promptlab.tuning.tuning import State, by_width
+from promptlab.tuning.tuning import State, Usual, by_width
 
 
 @dataclass(frozen=True)
-class Full:
+class Full(Usual):
     """Every weight learns.
 
     Args:
@@ -57,7 +57,7 @@ class Full:
 
 
 @dataclass(frozen=True)
-class Top:
+class Top(Usual):
     """The last blocks and the final norm learn.
 
     Args:
@@ -69,7 +69,6 @@ class Top:
 
     name: ClassVar[str] = "top"
     stackable: ClassVar[bool] = False
-    pooler: ClassVar[str] = "none"
     layers: int = 2
     lr: float | None = None
     weight_decay: float = 0.01

@@ -23,7 +23,7 @@ from promptlab.backbone.anatomy import Block, Projection
 from promptlab.backbone.backbone import Backbone
 from promptlab.errors import SettingError, did_you_mean
 from promptlab.tuning.inject import Beside, Piece, beside, drawn, swapped
-from promptlab.tuning.tuning import State, by_member, by_width
+from promptlab.tuning.tuning import State, Usual, by_member, by_width
 
 _TARGETS = {
     "q": "query",
@@ -37,7 +37,7 @@ _TARGETS = {
 
 
 @dataclass(frozen=True)
-class Lora:
+class Lora(Usual):
     """Which projections learn a low-rank difference.
 
     Args:
@@ -51,7 +51,6 @@ class Lora:
 
     name: ClassVar[str] = "lora"
     stackable: ClassVar[bool] = True
-    pooler: ClassVar[str] = "none"
     r: int = 8
     alpha: float = 16.0
     targets: str = "q+v"

@@ -3,6 +3,7 @@
     learn(backbone, cloze, generators)  tensors with a leading members axis stand in or beside the backbone
     state(member)                       one member's tensors, without that axis
     applied(backbone, state)            inside the block the backbone answers as that member
+    reading(encoder)                    rows are laid out by this encoder, in training and in answering
 
 Rows of a training batch are ``(members, passes, batch)`` flattened, member-major; a learnt part sees them as groups of
 equal size. A single run is a stack of one. After the blocks the backbone is bit for bit what it was.
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor
 
 from promptlab.backbone.backbone import Backbone
+from promptlab.backbone.encode import Encoder
 from promptlab.errors import SettingError
 
 State = Mapping[str, Tensor]
@@ -41,6 +43,10 @@ class Tuning(Protocol):
     """Whether members train side by side over one frozen backbone; else they run in turn."""
     pooler: ClassVar[str]
     """What of a head's pretrained pooler learns: ``none``, ``bias`` or ``all``."""
+    packs: ClassVar[bool]
+    """Whether short rows may be laid end to end: no learnt part looks at a row as a whole."""
+    passes: ClassVar[int]
+    """How often each row goes through in a step; a part sees ``members * passes`` groups of rows."""
     lr: float | None
     weight_decay: float
     dropout: float
@@ -55,6 +61,21 @@ class Tuning(Protocol):
 
     def rate(self, backbone: Backbone, cloze: bool) -> float:
         """The learning rate where none was set."""
+
+    def reading(self, encoder: Encoder) -> Encoder:
+        """How rows are laid out for it: with room for its soft tokens, say."""
+
+
+class Usual:
+    """What most tunings have in common."""
+
+    pooler: ClassVar[str] = "none"
+    packs: ClassVar[bool] = True
+    passes: ClassVar[int] = 1
+
+    def reading(self, encoder: Encoder) -> Encoder:
+        """As the encoder lays rows out by itself."""
+        return encoder
 
 
 def by_member(rows: Tensor, members: int) -> Tensor:

@@ -21,10 +21,11 @@ from promptlab.backbone.backbone import Backbone
 from promptlab.backbone.slots import filled, is_filled, slots, slotted
 from promptlab.errors import SettingError
 from promptlab.language.task import PVP
+from promptlab.tuning.tuning import Usual
 
 
 @dataclass(frozen=True)
-class Words:
+class Words(Usual):
     """Words that stand in a pattern's slots.
 
     Args:
@@ -37,7 +38,6 @@ class Words:
 
     name: ClassVar[str] = "words"
     stackable: ClassVar[bool] = False
-    pooler: ClassVar[str] = "none"
     methods: ClassVar[tuple[str, ...]] = ("prompt",)
     lr: ClassVar[float | None] = None
     weight_decay: ClassVar[float] = 0.0
