@@ -21,7 +21,7 @@ Presets = Mapping[str, Mapping[str, Any]]
 PET: dict[str, dict[str, Any]] = {
     "ours": {
         "repetitions": 3, "weights": "uniform", "steps": None, "batch": 8, "mlm": 0.0, "mlm_batch": 8, "warmup": 0.1,
-        "student_steps": 60, "student_batch": 16, "student_repetitions": 1, "temperature": 2.0, "pool": 300,
+        "student_steps": 120, "student_batch": 16, "student_repetitions": 1, "temperature": 2.0, "pool": 600,
         "lr": None,
     },
     # arXiv:2001.07676: 4 labelled and 12 unlabelled rows a step, alpha = 1e-4, 10,000 unlabelled rows a label

@@ -194,7 +194,7 @@ def test_the_pool_is_twice_what_a_generation_draws_and_never_less_than_the_stude
     many = [Example({"text": f"film {i}"}) for i in range(4000)]
     large = replace(job, unlabelled=many)
     run = ipet._Run(ensemble.Trainer(Ipet(**QUICK).settled(), tiny_bert, Lora(), None), [large])
-    assert len(run._pool(large, np.array([20, 20]), untrained=False)) == PET["ours"]["pool"] == 300
+    assert len(run._pool(large, np.array([20, 20]), untrained=False)) == PET["ours"]["pool"] == 600
     assert len(run._pool(large, np.array([620, 620]), untrained=False)) == 2480
 
 
