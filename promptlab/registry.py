@@ -197,6 +197,11 @@ TUNINGS = Registry(
         ("top", "full:Top", "the last blocks and the final norm learn", "2101.00190"),
         ("bitfit", "bitfit:BitFit", "every bias learns", "2106.10199"),
         ("lora", "lora:Lora", "a low-rank difference beside chosen projections learns", "2106.09685"),
+        ("houlsby", "houlsby:Houlsby", "two bottlenecks a block, after attention and feed-forward", "1902.00751"),
+        ("pfeiffer", "pfeiffer:Pfeiffer", "one bottleneck a block, after the feed-forward", "2005.00247"),
+        ("parallel", "parallel:Parallel", "one bottleneck a block, beside the feed-forward", "2110.04366"),
+        ("lin", "lin:Lin", "one bottleneck a block with its own norm, on the block's output", "2004.03829"),
+        ("ia3", "ia3:Ia3", "factors on keys, values and inner units learn", "2205.05638"),
         (
             "adamix",
             "adamix:AdaMix",

@@ -20,7 +20,7 @@ from promptlab.methods.merge import manner, mergeable, write_merged
 from promptlab.methods.method import Job
 
 TEXTS = ["a good film", "a very slow and boring story about two actors"]
-CASES = ["full", "top:layers=1", "bitfit", "lora:r=2,lr=0.1"]
+CASES = ["full", "top:layers=1", "bitfit", "lora:r=2,lr=0.1", "ia3:lr=0.1"]
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def test_other_masked_families_merge_too(tiny, fitted, tmp_path, family):
 
 
 @pytest.mark.parametrize("family", ["gpt2", "llama"])
-@pytest.mark.parametrize("tuning", ["full", "lora:r=2,lr=0.1"])
+@pytest.mark.parametrize("tuning", ["full", "lora:r=2,lr=0.1", "ia3:lr=0.1"])
 def test_a_merged_causal_model_answers_as_the_predictor_does(tiny, fitted, tmp_path, family, tuning):
     backbone = tiny(family)
     predictor = fitted(backbone, "prompt:steps=2", tuning)
@@ -107,6 +107,13 @@ def test_albert_merges_where_its_blocks_learn_together(tiny_albert, fitted, tmp_
 
 def test_albert_is_refused_where_each_block_learnt_its_own(tiny_albert, fitted, tmp_path):
     predictor = fitted(tiny_albert, "prompt:steps=1", "lora:r=2")
+    with pytest.raises(SettingError, match="stands beside the weights"):
+        write(predictor, tmp_path / "m")
+
+
+@pytest.mark.parametrize("tuning", ["houlsby", "pfeiffer", "parallel", "lin"])
+def test_an_adapter_is_refused_for_no_weight_can_hold_its_activation(tiny_bert, fitted, tmp_path, tuning):
+    predictor = fitted(tiny_bert, "prompt:steps=1", f"{tuning}:r=2")
     with pytest.raises(SettingError, match="stands beside the weights"):
         write(predictor, tmp_path / "m")
 

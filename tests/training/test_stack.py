@@ -11,7 +11,12 @@ from promptlab.training.member import Member, Recipe, Rows
 from promptlab.tuning.adamix import AdaMix, AdaMixLora
 from promptlab.tuning.bitfit import BitFit
 from promptlab.tuning.full import Full, Top
+from promptlab.tuning.houlsby import Houlsby
+from promptlab.tuning.ia3 import Ia3
+from promptlab.tuning.lin import Lin
 from promptlab.tuning.lora import Lora
+from promptlab.tuning.parallel import Parallel
+from promptlab.tuning.pfeiffer import Pfeiffer
 
 TASK = Task.from_parts(
     patterns=["{text} It was {mask}.", "Just {mask}! {sep} {text}"],
@@ -208,6 +213,11 @@ def test_full_and_top_run_their_members_in_turn_from_the_same_start(float64, rev
         (AdaMix(lr=1e-2, experts=2), True, 0.65),  # each expert meets half of the passes
         (AdaMixLora(lr=2e-2), True, 0.9),
         (BitFit(lr=3e-2), True, 0.75),  # biases of a random encoder can do little
+        (Houlsby(lr=2e-2), True, 0.9),
+        (Pfeiffer(lr=3e-2), False, 0.85),
+        (Parallel(lr=1e-2), True, 0.9),
+        (Lin(lr=2e-2), True, 0.9),
+        (Ia3(lr=1e-1), False, 0.75),  # nor can factors
     ],
     ids=lambda one: getattr(one, "name", str(one)),
 )
