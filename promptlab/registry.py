@@ -198,6 +198,8 @@ TUNINGS = Registry(
         ("bitfit", "bitfit:BitFit", "every bias learns", "2106.10199"),
         ("lora", "lora:Lora", "a low-rank difference beside chosen projections learns", "2106.09685"),
         ("words", "words:Words", "discrete words in the soft slots, found by gradients", "2010.15980"),
+        ("soft", "soft:Soft", "embeddings of soft tokens learn", "2104.08691"),
+        ("prelayer", "prelayer:Prelayer", "activations of soft tokens at every block learn", "2106.09685"),
     ),
 )
 
