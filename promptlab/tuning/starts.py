@@ -60,9 +60,7 @@ class Start:
         if self.text and self.init != "words":
             raise SettingError(f"{self.name}: text= is for init=words, not {self.init}. Write init=words, or no text.")
         if self.init == "words" and not self.text.strip():
-            raise SettingError(
-                f"{self.name}: init=words has no words to start from. Write text=..., or {{soft:words}}."
-            )
+            raise SettingError(f"{self.name}: init=words has no words to start from. Write text=... too.")
 
     def vectors(self, encoder: Encoder, pvp: PVP | None, generator: torch.Generator) -> Tensor:
         """A member's soft tokens as they start, ``(places, embedding width)``.
@@ -77,7 +75,7 @@ class Start:
         """
         module, table = embedding_of(encoder.backbone), embeddings(encoder.backbone)
         own = self._own(encoder, pvp)
-        wanted, left = list[tuple[int, ...] | None](), self._sources(encoder, pvp, own.count(None), generator)
+        left = self._sources(encoder, pvp, own.count(None), generator)
         wanted = [next(left) if ids is None else ids for ids in own]
         bound = 3**0.5 * float(table.float().std()) if None in wanted else 0.0
         return torch.stack([_one(module, ids, table, bound, generator) for ids in wanted])
@@ -105,12 +103,7 @@ class Start:
         return chain(self._labels(encoder, pvp), drawn) if self.init == "labels" else drawn
 
     def _text(self, encoder: Encoder) -> list[tuple[int, ...]]:
-        ids = encoder.fragments.all([Fragment.of(self.text, "")])[0]
-        if not ids:
-            raise SettingError(
-                f"{self.name}: init=words has no words to start from. Write text=..., or {{soft:words}}."
-            )
-        return [(token,) for token in ids]
+        return [(token,) for token in encoder.fragments.all([Fragment.of(self.text.strip(), "")])[0]]
 
     def _labels(self, encoder: Encoder, pvp: PVP | None) -> Iterator[tuple[int, ...]]:
         if pvp is None:
