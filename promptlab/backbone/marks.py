@@ -23,8 +23,9 @@ from promptlab.errors import SettingError
 
 
 def embedding_of(backbone: Backbone) -> nn.Module:
-    """The module that turns token ids into vectors."""
-    found: nn.Module = backbone.model.get_input_embeddings()
+    """The module that turns token ids into vectors, an encoder-decoder's in its encoder."""
+    model = backbone.model
+    found: nn.Module = (model.get_encoder() if model.config.is_encoder_decoder else model).get_input_embeddings()
     return found
 
 

@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from promptlab.backbone.anatomy import Block
 from promptlab.backbone.backbone import Backbone
 from promptlab.backbone.batches import pad
 from promptlab.backbone.encode import Encoded
@@ -61,7 +62,7 @@ class Prelayer(Soft):
     @torch.no_grad()
     def _activations(self, backbone: Backbone, start: Tensor) -> list[Tensor]:
         """What each block reads at soft tokens ``(places, embedding width)``: ``(places, width)`` a block."""
-        blocks, places = backbone.anatomy.blocks, len(start)
+        blocks, places = _blocks(backbone), len(start)
         if start.is_meta:
             return [start.new_empty(places, backbone.width) for _ in blocks]
         before, after = (tuple(token for token, _ in run) for run in specials_of(backbone).single.runs)
@@ -97,7 +98,7 @@ def _replacing(backbone: Backbone, layers: Sequence[Tensor]) -> Iterator[None]:
 
     with ExitStack() as stack:
         stack.enter_context(marked(backbone, layers[0].shape[1], look))
-        for block, vectors in zip(backbone.anatomy.blocks, layers, strict=True):
+        for block, vectors in zip(_blocks(backbone), layers, strict=True):
             stack.enter_context(_entering(block.module, partial(_put, rows, vectors)))
         yield
 
@@ -116,7 +117,7 @@ def _looking(backbone: Backbone) -> Iterator[list[Tensor]]:
         return states
 
     with ExitStack() as stack:
-        for block in backbone.anatomy.blocks:
+        for block in _blocks(backbone):
             stack.enter_context(_entering(block.module, keep))
         yield read
 
@@ -138,4 +139,9 @@ def _entering(module: nn.Module, change: Callable[[Tensor], Tensor]) -> Iterator
 
 
 def _names(backbone: Backbone) -> list[str]:
-    return [f"{block.name}.P" for block in backbone.anatomy.blocks]
+    return [f"{block.name}.P" for block in _blocks(backbone)]
+
+
+def _blocks(backbone: Backbone) -> list[Block]:
+    # soft tokens of an encoder-decoder stand in the encoder: blocks that attend to one have none
+    return [block for block in backbone.anatomy.blocks if getattr(block, "cross", None) is None]
