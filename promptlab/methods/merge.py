@@ -73,4 +73,6 @@ def write_merged(model: Model, folder: Path, system: str) -> None:
 
 
 def _hooks(model: Model) -> int:
-    return sum(len(module._forward_hooks) for module in model.backbone.model.modules())
+    modules = list(model.backbone.model.modules())
+    replaced = sum("forward" in vars(module) for module in modules)  # the word embedding's, under soft tokens
+    return replaced + sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in modules)

@@ -5,6 +5,7 @@
     joined(each, scores)                a member's loss from what its rows cost, in every pass they make
     applied(backbone, state)            inside the block the backbone answers as that member
     reading(encoder)                    rows are laid out by this encoder, in training and in answering
+    begin(encoder, pvps, generators)    as ``learn``, told what each member reads: soft tokens start from slots' words
 
 Rows of a training batch are ``(members, passes, batch)`` flattened, member-major; a learnt part sees them as groups of
 equal size. A single run is a stack of one. After the blocks the backbone is bit for bit what it was.
@@ -20,6 +21,7 @@ from torch import Tensor
 from promptlab.backbone.backbone import Backbone
 from promptlab.backbone.encode import Encoder
 from promptlab.errors import SettingError
+from promptlab.language.task import PVP
 
 State = Mapping[str, Tensor]
 
@@ -82,6 +84,11 @@ class Tuning(Protocol):
             scores: label scores, ``(members, passes, rows, labels)``; minus infinity where a row has fewer.
         """
 
+    def begin(
+        self, encoder: Encoder, pvps: Sequence[PVP | None], generators: Sequence[torch.Generator]
+    ) -> AbstractContextManager[Learnt]:
+        """As :meth:`learn`, for members that read these patterns; None where a member reads bare text."""
+
     def reading(self, encoder: Encoder) -> Encoder:
         """How rows are laid out for it: with room for its soft tokens, say."""
 
@@ -104,6 +111,12 @@ class Usual:
     def joined(self, each: Tensor, scores: Tensor) -> Tensor:
         """The mean over a member's rows."""
         return each.flatten(1).mean(1)
+
+    def begin(
+        self: Tuning, encoder: Encoder, pvps: Sequence[PVP | None], generators: Sequence[torch.Generator]
+    ) -> AbstractContextManager[Learnt]:
+        """Whatever the members read, the start is the same."""
+        return self.learn(encoder.backbone, pvps[0] is not None, generators)
 
     def reading(self, encoder: Encoder) -> Encoder:
         """As the encoder lays rows out by itself."""
