@@ -5,8 +5,8 @@
     a causal model that would leave the mask out gets a real one, for keys now outnumber queries
     what is before stands in no cache, and real tokens keep their positions
 
-After Li & Liang 2021 (arXiv:2101.00190, section 4.2). The function wraps the model's own, SDPA or eager. Whether a model
-calls it, a probe of two tokens says, once in every attention module; others are refused by name.
+After Li & Liang 2021 (arXiv:2101.00190, section 4.2). The function wraps the model's own, SDPA or eager. A probe of two
+tokens says whether a model calls it once in every attention module; others are refused by name.
 """
 
 import sys
@@ -28,8 +28,8 @@ from promptlab.errors import BackboneError, SettingError
 
 Pair = tuple[Tensor, Tensor]
 Before = Callable[[Tensor, Tensor], Pair]
-"""What stands before an attention's keys and values: it is shown those, ``(rows, heads, tokens, head width)``, and gives
-keys and values of as many rows and heads."""
+"""What stands before an attention's own keys and values: it is shown those, ``(rows, heads, tokens, head width)``, and
+gives keys and values of as many rows and heads."""
 
 _KINDS, _MARK, _BEFORE = ("sdpa", "eager"), "promptlab_", "_promptlab_before"
 _POSITIONS = ("position_embeddings", "wpe", "rotary_emb")
@@ -94,11 +94,6 @@ def preceded(model: PreTrainedModel, given: Mapping[str, Before], shift: int = 0
                 setattr(module, _BEFORE, earlier) if earlier else delattr(module, _BEFORE)
 
 
-def standing(model: nn.Module) -> int:
-    """How many attention modules have something before their own keys now."""
-    return sum(hasattr(module, _BEFORE) for module in model.modules())
-
-
 def for_rows(pair: Tensor, heads: Heads, own: Tensor) -> Pair:
     """Keys and values of a stack's members for each row of a batch, member-major.
 
@@ -158,11 +153,11 @@ def _attend(
             bias = functional.pad(bias, (keys.shape[2], 0))
     if bias is not None:
         rest["position_bias"] = bias
-    return _inner(kind, module)(module, query, key, value, attention_mask, **rest)  # type: ignore[no-any-return]
+    return _inner(kind, module)(module, query, key, value, attention_mask, **rest)
 
 
 def _by_flag(module: nn.Module, query: Tensor, rest: Mapping[str, Any]) -> bool:
-    # no mask, and the kernel is told that it is causal: that counts from the first key, which no longer is the row's own
+    # no mask, and the kernel is told that it is causal: it would count from the first key, no longer the row's own
     told = rest.get("is_causal")
     causal: bool = getattr(module, "is_causal", True) if told is None else told
     return causal and query.shape[2] > 1
@@ -170,15 +165,15 @@ def _by_flag(module: nn.Module, query: Tensor, rest: Mapping[str, Any]) -> bool:
 
 def _inner(kind: str, module: nn.Module) -> Callable[..., Any]:
     if kind == "eager":
-        return sys.modules[type(module).__module__].eager_attention_forward  # type: ignore[no-any-return]
-    return ALL_ATTENTION_FUNCTIONS[kind]  # type: ignore[no-any-return]
+        return sys.modules[type(module).__module__].eager_attention_forward
+    return ALL_ATTENTION_FUNCTIONS[kind]
 
 
 def _mask(kind: str, **arguments: Any) -> Tensor | None:
     arguments["allow_is_causal_skip"] = False
     if torch.device(arguments.get("device", "cpu")).type == "meta":  # whether all is seen cannot be asked there
         arguments["allow_is_bidirectional_skip"] = False
-    return ALL_MASK_ATTENTION_FUNCTIONS[kind](**arguments)  # type: ignore[no-any-return]
+    return ALL_MASK_ATTENTION_FUNCTIONS[kind](**arguments)
 
 
 for _kind in _KINDS:
@@ -193,12 +188,14 @@ for _kind in _KINDS:
 def _wrapped(model: PreTrainedModel) -> Iterator[None]:
     found = [getattr(module, "config", None) for module in model.modules()]  # ALBERT unrolled and T5 have several
     own = {id(one): (one, one._attn_implementation_internal) for one in found if isinstance(one, PreTrainedConfig)}
-    wrapped = {key: kind if str(kind).startswith(_MARK) else _MARK + (kind or "eager") for key, (_, kind) in own.items()}
+    wrapped = {
+        key: kind if str(kind).startswith(_MARK) else _MARK + (kind or "eager") for key, (_, kind) in own.items()
+    }
     for kind in wrapped.values():
         if kind.removeprefix(_MARK) not in _KINDS:
             raise BackboneError(
-                f"a '{model.config.model_type}' model that attends with {kind.removeprefix(_MARK)} cannot be given keys "
-                "and values. Load it with attn_implementation='sdpa'."
+                f"a '{model.config.model_type}' model that attends with {kind.removeprefix(_MARK)} cannot be given "
+                "keys and values. Load it with attn_implementation='sdpa'."
             )
     try:
         for key, (config, _) in own.items():
@@ -266,7 +263,9 @@ def _shifting(n: int) -> Callable[..., tuple[tuple[Any, ...], dict[str, Any]]]:
     def moved(one: Any) -> Any:
         return one + n if isinstance(one, Tensor) and not one.is_floating_point() else one
 
-    def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def hook(
+        module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         return tuple(map(moved, args)), {name: moved(one) for name, one in kwargs.items()}
 
     return hook
