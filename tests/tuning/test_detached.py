@@ -8,9 +8,10 @@ from promptlab.errors import BackboneError, SettingError
 from promptlab.tuning.bitfit import BitFit
 from promptlab.tuning.full import Full, Top
 from promptlab.tuning.lora import Lora
+from promptlab.tuning.prefix import Prefix
 from promptlab.tuning.tuning import by_member
 
-TUNINGS = [Full(), Top(layers=1), BitFit(), Lora(r=2), Lora(r=2, targets="all")]
+TUNINGS = [Full(), Top(layers=1), BitFit(), Lora(r=2), Lora(r=2, targets="all"), Prefix(n=2)]
 
 
 def named(tuning):

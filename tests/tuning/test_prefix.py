@@ -156,15 +156,26 @@ def test_training_goes_on_from_a_stored_prefix(float64, reviews, tmp_path, mid, 
     assert not torch.equal(again.state["prefix"], done.state["prefix"])
 
 
-def test_a_saved_classifier_is_a_start(tiny_bert_folder, reviews, tmp_path):
-    rows = [one.fields for one in reviews[:8]], [one.label for one in reviews[:8]]
-    settings = {"backbone": str(tiny_bert_folder), "device": "cpu", "method": "prompt"}
-    task = {"patterns": ["{text} It was {mask}."], "verbalizer": {"negative": "terrible", "positive": "great"}}
-    first = PromptClassifier(**settings, **task, tuning="prefix:n=3", steps=2).fit(*rows)
+def test_a_saved_classifier_predicts_equally_and_is_a_start(tiny_bert, reviews_task, reviews, tmp_path):
+    def fitted(system):
+        return PromptClassifier(reviews_task, method=system, backbone=tiny_bert).fit(reviews[:8])
+
+    first = fitted("prompt:steps=2+prefix:n=3,mid=4")
     first.save_pretrained(tmp_path / "first")
     again = PromptClassifier.from_pretrained(tmp_path / "first")
-    assert (again.predict_proba(rows[0]) == first.predict_proba(rows[0])).all()
-    PromptClassifier(**settings, **task, tuning=f"prefix:n=3,start={tmp_path / 'first'}", steps=1).fit(*rows)
+    texts = [one.fields["text"] for one in reviews[8:16]]
+    assert (again.predict_proba(texts) == first.predict_proba(texts)).all()
+    assert again.n_learnt_ == 2 * 2 * 32 * 3
+    fitted(f"prompt:steps=1+prefix:n=3,start={tmp_path / 'first'}")
+
+
+@pytest.mark.parametrize("method", ["pet", "ipet:generations=1"])
+def test_it_learns_under_ensembles_too(tiny_bert, reviews_task, reviews, method):
+    more = "," if ":" in method else ":"
+    system = f"{method}{more}repetitions=1,steps=2,student_steps=2+prefix:n=3,mid=4"
+    taught = PromptClassifier(reviews_task, method=system, backbone=tiny_bert)
+    taught.fit(reviews[:8], unlabeled=[one.unlabelled() for one in reviews[20:]])
+    assert len(taught.predict([one.fields["text"] for one in reviews[8:12]])) == 4
 
 
 def test_a_causal_backbone_answers_equally_with_and_without_its_cache(float64, reviews):
