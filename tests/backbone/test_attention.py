@@ -96,6 +96,14 @@ def test_a_row_without_padding_gets_a_mask_where_the_kernel_would_have_done_with
             torch.testing.assert_close(model(input_ids=IDS[:1, :3]).logits, bare[:, :3], rtol=0, atol=1e-10)
 
 
+def test_a_causal_module_called_without_a_mask_sees_nothing_that_follows():
+    model = made("gpt2").double()
+    path, x = next(iter(attentions(model))), torch.randn(1, 5, 32, generator=generator("x"), dtype=torch.float64)
+    attend, mask = model.get_submodule(path), torch.ones(5, 5, dtype=torch.bool).tril()[None, None]
+    with preceded(model, given(model, {path: columns(model)[path]})):
+        torch.testing.assert_close(attend(x)[0], attend(x, attention_mask=mask)[0], rtol=0, atol=1e-10)
+
+
 def test_on_gpt2_it_is_what_a_cache_of_those_keys_does_at_the_texts_own_positions():
     model = made("gpt2").double()
     pairs = columns(model)
