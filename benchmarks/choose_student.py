@@ -12,8 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-
 from choose import jobs_of
+
 from promptlab.backbone.backbone import Backbone, load_backbone
 from promptlab.backbone.encode import Encoder
 from promptlab.methods.ensemble import Trainer

@@ -209,6 +209,7 @@ TUNINGS = Registry(
             "2205.12410",
         ),
         ("adamix-lora", "adamix:AdaMixLora", "low-rank differences met at random and averaged likewise", "2205.12410"),
+        ("prefix", "prefix:Prefix", "keys and values before those of every layer learn", "2101.00190"),
         ("words", "words:Words", "discrete words in the soft slots, found by gradients", "2010.15980"),
         ("soft", "soft:Soft", "embeddings of soft tokens learn", "2104.08691"),
         ("prelayer", "prelayer:Prelayer", "activations of soft tokens at every block learn", "2106.09685"),
