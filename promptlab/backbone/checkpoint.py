@@ -226,7 +226,8 @@ def _check_tokenizer(tokenizer: PreTrainedTokenizerFast, model: PreTrainedModel,
 
 def _check_tied(model: PreTrainedModel, name: str) -> None:
     head = model.get_output_embeddings()
-    tied = head is None or head.weight is model.get_input_embeddings().weight
+    table = model.get_input_embeddings().weight
+    tied = head is None or head.weight is table or head.weight.shape != table.shape  # DeBERTa-v3 reads the table itself
     if model.config.tie_word_embeddings and not tied:
         raise BackboneError(
             f"{name}: its config.json ties the output embeddings to the input's, but its weights hold two. "

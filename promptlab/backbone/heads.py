@@ -30,7 +30,8 @@ CHAINS: dict[str, tuple[str, ...]] = {
     "distilbert": ("pre_classifier", _RELU, "dropout", "classifier"),
     "albert": (_POOLER, "*.pooler_activation", "dropout", "classifier"),
     "modernbert": ("head", "drop", "classifier"),
-    **dict.fromkeys(("gpt2", "llama", "mistral", "qwen2", "qwen3", "smollm3"), _LLAMA),
+    "deberta-v2": ("pooler", "dropout", "classifier"),
+    **dict.fromkeys(("gpt2", "llama", "mistral", "qwen2", "qwen3", "smollm3", "gpt_neox", "opt", "phi"), _LLAMA),
 }
 
 
@@ -117,7 +118,7 @@ def head_for(backbone: Backbone, labels: int, how: str | None = None) -> HeadSha
     blank = _blank(backbone.config, chain, labels)
     names = {name for name, _ in blank.named_parameters()}
     given = {name: weight for name, weight in _from_checkpoint(backbone).items() if name in names}
-    return HeadShape(labels, how, backbone.config.initializer_range, blank, given)
+    return HeadShape(labels, how, _spread(backbone.config), blank, given)
 
 
 def default_pool(backbone: Backbone) -> str:
@@ -145,6 +146,10 @@ def pool(hidden: Tensor, attention_mask: Tensor, how: str) -> Tensor:
     places = torch.arange(1, hidden.shape[1] + 1, device=hidden.device) * attention_mask
     chosen = places.argmax(1) if how == "last" else (places > 0).int().argmax(1)
     return hidden[torch.arange(len(hidden), device=hidden.device), chosen]
+
+
+def _spread(config: PreTrainedConfig) -> float:
+    return getattr(config, "initializer_range", None) or getattr(config, "init_std", 0.02)  # OPT's is called otherwise
 
 
 def _how(how: str) -> str:
