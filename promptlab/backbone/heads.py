@@ -20,15 +20,15 @@ from promptlab.backbone.checkpoint import quiet
 from promptlab.errors import BackboneError, SettingError, did_you_mean
 
 POOLS = ("cls", "mean", "last")
-_POOLER, _RELU = "*.pooler", "relu"  # ``*`` stands for the body's own name
-_BERT = (_POOLER, "dropout", "classifier")
+POOLER, _RELU = "*.pooler", "relu"  # ``*`` stands for the body's own name
+_BERT = (POOLER, "dropout", "classifier")
 _ROBERTA = ("classifier",)
 _LLAMA = ("score",)
 CHAINS: dict[str, tuple[str, ...]] = {
     "bert": _BERT,
     **dict.fromkeys(("roberta", "xlm-roberta", "camembert", "electra"), _ROBERTA),
     "distilbert": ("pre_classifier", _RELU, "dropout", "classifier"),
-    "albert": (_POOLER, "*.pooler_activation", "dropout", "classifier"),
+    "albert": (POOLER, "*.pooler_activation", "dropout", "classifier"),
     "modernbert": ("head", "drop", "classifier"),
     "deberta-v2": ("pooler", "dropout", "classifier"),
     **dict.fromkeys(("gpt2", "llama", "mistral", "qwen2", "qwen3", "smollm3", "gpt_neox", "opt", "phi"), _LLAMA),
@@ -125,7 +125,7 @@ def default_pool(backbone: Backbone) -> str:
     """``last`` on causal backbones; ``mean`` where the head wants a pooler that the checkpoint lacks; else ``cls``."""
     if backbone.kind == "causal":
         return "last"
-    wants = _POOLER in CHAINS.get(backbone.config.model_type, ())
+    wants = POOLER in CHAINS.get(backbone.config.model_type, ())
     return "mean" if wants and not backbone.has_pooler_weights else "cls"
 
 
@@ -149,7 +149,8 @@ def pool(hidden: Tensor, attention_mask: Tensor, how: str) -> Tensor:
 
 
 def _spread(config: PreTrainedConfig) -> float:
-    return getattr(config, "initializer_range", None) or getattr(config, "init_std", 0.02)  # OPT's is called otherwise
+    named: float = getattr(config, "init_std", 0.02)  # OPT's
+    return getattr(config, "initializer_range", named)
 
 
 def _how(how: str) -> str:

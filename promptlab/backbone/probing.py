@@ -10,6 +10,7 @@ What does not hold is refused: a tuning beside the wrong matrix would learn, and
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from itertools import chain
 from typing import Any
 
@@ -60,19 +61,37 @@ def _found(model: PreTrainedModel) -> Layout:
         lacking = [one for one in parts.values() if one not in named]
         if lacking:
             raise _No(f"block {number} has no {lacking[0]}, as the first has")
+    if model.device.type == "meta":
+        return _found(_shallow(model))
     with _calls(model.base_model) as calls:
         _forward(model)
-    modules = [(part, block.get_submodule(one)) for block in blocks for part, one in parts.items()]
-    for part, module in modules:
-        _check(part, module, calls)
+    for block in blocks:
+        for part, one in parts.items():
+            _check(part, block.get_submodule(one), calls)
     order = [module for module, _ in calls]
-    return Layout(path, **parts, norms=_norms(blocks, order), final_norm=_final(model.base_model, blocks, order))
+    found: dict[str, Any] = {**parts, "norms": _norms(blocks, order)}
+    return Layout(path, **found, final_norm=_final(model.base_model, blocks, order))
+
+
+def _shallow(model: PreTrainedModel) -> PreTrainedModel:
+    """Two blocks of the same kind with weights, to be run where the model itself cannot."""
+    config = deepcopy(model.config)
+    try:
+        config.num_hidden_layers = 2
+        if getattr(config, "layer_types", None):
+            config.layer_types = config.layer_types[:2]
+        config.vocab_size = min(config.vocab_size, 64)
+        config.pad_token_id = min(config.pad_token_id or 0, config.vocab_size - 1)
+        with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+            return type(model)(config).eval()
+    except Exception as error:  # a config checks its fields with errors of its own
+        raise _No(f"two blocks of it cannot be built: {type(error).__name__}") from None
 
 
 def _blocks(body: nn.Module) -> tuple[str, Sequence[nn.Module]]:
     lists = [(path, list(one)) for path, one in body.named_modules() if isinstance(one, nn.ModuleList) and len(one)]
     alike = [(path, blocks) for path, blocks in lists if len({type(block) for block in blocks}) == 1]
-    deep = [(path, blocks) for path, blocks in alike if len(_matrices(blocks[0])) >= 6]
+    deep = [(path, blocks) for path, blocks in alike if len(_matrices(blocks[0])) >= 4]
     if not deep:
         raise _No("it has no list of equal blocks with an attention and a feed-forward in each")
     return max(deep, key=lambda one: len(one[1]))  # of equally long ones the outermost, which comes first
@@ -83,7 +102,8 @@ def _parts(block: nn.Module) -> dict[str, str]:
     asked = [_one(matrices, names) for names in (_QUERY, _KEY, _VALUE)]
     heads = asked[0].rpartition(".")[0]
     above = heads.rpartition(".")[0] if heads.endswith("self") else heads  # BERT's output stands beside ``self``
-    beside = {path: one for path, one in matrices.items() if path.startswith(f"{above}.") and path not in asked}
+    stem = f"{above}." if above else ""
+    beside = {path: one for path, one in matrices.items() if path.startswith(stem) and path not in asked}
     width, inner = sizes(matrices[asked[0]])
     outs = [path for path, one in beside.items() if sizes(one) == (inner, width)]
     if len(outs) != 1:
@@ -97,6 +117,8 @@ def _feed_forward(left: Named, width: int) -> dict[str, str]:
     into = [path for path, one in left.items() if sizes(one)[0] == width and path not in back]
     if len(back) != 1 or len(into) not in (1, 2) or len(left) != len(into) + 1:
         raise _No(f"{', '.join(left) or 'nothing'} is no feed-forward of one matrix into its inner units and one back")
+    if len(into) == 1 and sizes(left[into[0]])[1] != sizes(left[back[0]])[0]:
+        raise _No(f"{into[0]} holds the gate too, and which half that is its name does not say")
     gates = [path for path in into if path.rpartition(".")[2] in _GATES]
     if len(gates) != len(into) - 1:
         raise _No(f"which of {' and '.join(into)} is the gate, their names do not say")
