@@ -31,6 +31,11 @@ class Wordless:
     mask_token_id = None
 
     def __getattr__(self, name: str) -> NoReturn:
+        if name.startswith("__"):  # copying and the like ask for what need not be there
+            raise AttributeError(name)
+        self()
+
+    def __call__(self, *_: Any, **__: Any) -> NoReturn:
         raise BackboneError("a backbone made of its config.json alone has no tokenizer. Write one that has weights.")
 
 

@@ -39,7 +39,7 @@ def out_json(value: Any) -> None:
 def out_columns(
     heads: Sequence[str], rows: Sequence[Sequence[str]], title: str = "", right: Sequence[int] = ()
 ) -> None:
-    """Rows under heads: drawn on a terminal; aligned by spaces elsewhere, nothing cut. ``right``: columns of numbers."""
+    """Rows under heads: drawn on a terminal; aligned by spaces elsewhere, nothing cut. Numbers stand ``right``."""
     if sys.stdout.isatty():
         draw(heads, rows, title, right)
         return

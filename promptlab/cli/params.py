@@ -10,7 +10,7 @@ from promptlab.errors import PromptlabError
 from promptlab.registry import TUNINGS
 
 if TYPE_CHECKING:
-    from promptlab.lab.params import Counts
+    from promptlab.methods.params import Counts
 
 PARAMS = options.examples(
     "promptlab params FacebookAI/roberta-large -t lora:r=8 -t bitfit",
@@ -36,7 +36,7 @@ def params(
 ) -> None:
     """Count the weights that each tuning learns and keeps, exactly, from a backbone's config.json alone."""
     from promptlab.backbone.blank import blank_backbone
-    from promptlab.lab.params import params_report
+    from promptlab.methods.params import params_report
 
     blank = blank_backbone(backbone)
     counts = params_report(blank, tuning or ["full"], head, labels)
