@@ -36,6 +36,7 @@ class Wordless:
         self()
 
     def __call__(self, *_: Any, **__: Any) -> NoReturn:
+        """Never reads a text."""
         raise BackboneError("a backbone made of its config.json alone has no tokenizer. Write one that has weights.")
 
 

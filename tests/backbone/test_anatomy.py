@@ -178,6 +178,18 @@ def test_a_slice_of_the_modules_output_is_the_projection(model):
             torch.testing.assert_close(ours, applied(projection, x), rtol=0, atol=1e-12, msg=role)
 
 
+def test_spreading_undoes_taking_and_adding_reaches_the_projections_rows_alone(model):
+    for projection in projections(anatomy_of(model).blocks[0]).values():
+        outputs = torch.randn(3, *projection.module(torch.randn(1, projection.inputs).double()).shape[1:]).double()
+        kept = projection.spread(projection.take(outputs))
+        assert torch.equal(projection.take(kept), projection.take(outputs))
+        assert (kept != 0).sum() == projection.take(outputs).numel()
+        whole = torch.zeros_like(projection.module.weight)
+        projection.add_to(whole, torch.ones(projection.width, projection.inputs).double())
+        features = whole.sum(0 if projection.transposed else 1) / projection.inputs
+        assert torch.equal(projection.spread(torch.ones(projection.width).double()), features)
+
+
 def test_the_projections_of_a_block_are_all_its_matrices_and_none_twice(model):
     for block in anatomy_of(model).blocks:
         matrices = sum(weight.numel() for weight in block.module.parameters() if weight.dim() == 2)
