@@ -25,11 +25,19 @@ def model(request):
     return MODELS[request.param]().double().eval()
 
 
+def parts_of(block):
+    cross = block.cross and (block.cross.query, block.cross.key, block.cross.value, block.cross.attention_out)
+    own = (block.query, block.key, block.value, block.attention_out, block.ffn_in, block.ffn_out, block.ffn_gate)
+    return [part for part in (*own, *(cross or ())) if part]
+
+
 def called(model, modules):
     seen = []
-    hooks = [
-        module.register_forward_hook(lambda m, x, y: seen.append((m, x[0] if x else None, y))) for module in modules
-    ]
+
+    def note(module, x, y):
+        seen.append((module, x[0] if x else None, y))
+
+    hooks = [module.register_forward_hook(note) for module in modules]
     ids = torch.arange(5, 15).view(2, 5)
     with torch.no_grad():
         model(input_ids=ids, decoder_input_ids=ids[:, :3])
@@ -48,9 +56,7 @@ def test_the_encoders_blocks_come_first_and_the_decoders_attend_across(model):
 
 def test_every_projection_is_called_once_and_is_what_its_weight_says(model):
     for block in anatomy_of(model).blocks:
-        parts = [block.query, block.key, block.value, block.attention_out, block.ffn_in, block.ffn_out]
-        cross = block.cross and [block.cross.query, block.cross.key, block.cross.value, block.cross.attention_out]
-        parts += ([block.ffn_gate] if block.ffn_gate else []) + (cross or [])
+        parts = parts_of(block)
         found = called(model, [part.module for part in parts])
         assert {id(module) for module, *_ in found} == {id(part.module) for part in parts}
         assert len(found) == len(parts)
@@ -71,11 +77,7 @@ def test_keys_and_values_across_read_the_encoders_five_tokens_and_queries_the_de
 
 def test_the_projections_of_a_block_are_all_its_matrices(model):
     for block in anatomy_of(model).blocks:
-        cross = (
-            [block.cross.query, block.cross.key, block.cross.value, block.cross.attention_out] if block.cross else []
-        )
-        parts = [block.query, block.key, block.value, block.attention_out, block.ffn_in, block.ffn_out, *cross]
-        parts += [block.ffn_gate] if block.ffn_gate else []
+        parts = parts_of(block)
         matrices = [one.weight for one in block.module.modules() if isinstance(one, torch.nn.Linear)]
         assert {id(part.module.weight) for part in parts} == set(map(id, matrices))
 

@@ -15,12 +15,17 @@ from transformers import (
     PhiConfig,
 )
 
+from promptlab.backbone import score
 from promptlab.backbone.backbone import load_backbone
+from promptlab.backbone.batches import pad
 from promptlab.backbone.checkpoint import quiet
 from promptlab.backbone.device import generator
 from promptlab.backbone.encode import Encoder
 from promptlab.classifier import PromptClassifier
+from promptlab.errors import BackboneError
+from promptlab.language.example import Example
 from promptlab.language.task import Task
+from promptlab.methods.method import Job
 from promptlab.methods.zero_shot import ZeroShot
 from promptlab.training.learners import LowRankModel
 from promptlab.training.loop import train
@@ -132,9 +137,8 @@ def test_on_gpt_neox_q_and_v_of_every_head_learn_and_k_stays(folder):
         for tensor in learnt.tensors.values():
             tensor.add_(0.5)
         changed = fused(x)
-        q, v = (
-            (learnt.tensors[f"{one.name}.A"] @ learnt.tensors[f"{one.name}.B"])[0] for one in (block.query, block.value)
-        )
+        factors = [[learnt.tensors[f"{one.name}.{part}"][0] for part in "AB"] for one in (block.query, block.value)]
+        q, v = (down @ up for down, up in factors)
     by_head = torch.zeros(4, 3, 8, 32, dtype=torch.float64)  # head, q k v, features of a head, inputs
     by_head[:, 0], by_head[:, 2] = q.T.view(4, 8, 32), v.T.view(4, 8, 32)
     expected = torch.nn.functional.linear(x, fused.weight + by_head.view(96, 32), fused.bias)
@@ -165,14 +169,26 @@ def test_what_was_saved_answers_the_same(folder, reviews, reviews_task, family, 
     np.testing.assert_allclose(again.predict_proba(reviews[20:24]), classifier.predict_proba(reviews[20:24]), atol=1e-6)
 
 
-def test_untrained_each_answers_with_finite_scores(folder, reviews, family):
-    from promptlab.methods.method import Job
-
-    backbone = load_backbone(folder(family), device="cpu")
+def test_untrained_each_scores_words_where_they_are_asked_for(folder, reviews, family):
+    backbone = load_backbone(folder(family), device="cpu", dtype="float64")
     ((_, predictor),) = ZeroShot().fit(backbone, None, [Job(TASK, ())])
-    assert np.isfinite(predictor.scores(reviews[:5])).all()
+    rows = Encoder(backbone).cloze(TASK.pvps[0].pattern, reviews[:5])
+    words = [backbone.tokenizer.convert_tokens_to_ids(f"\u0120{word}") for word in ("terrible", "great", "good")]
+    for scores, ids, (slot,) in zip(predictor.scores(reviews[:5]), rows.ids, rows.slots, strict=True):
+        with torch.no_grad():
+            said = backbone.model(input_ids=torch.tensor([ids])).logits[0, slot].log_softmax(-1)[words]
+        np.testing.assert_allclose(scores, [said[0], said[1:].mean()], atol=1e-9)
 
 
-def test_a_backbone_whose_parts_are_unknown_trains_its_members_in_turn(folder, tiny_bert):
-    assert load_backbone(folder("opt"), device="cpu").stackable
-    assert not load_backbone(folder("deberta-v2"), device="cpu").stackable
+def test_a_head_that_reads_past_the_body_is_refused(folder, monkeypatch):
+    backbone = load_backbone(folder("opt"), device="cpu")
+    rows = Encoder(backbone).cloze(TASK.pvps[0].pattern, [Example({"text": "a film"})])
+    monkeypatch.setattr(score, "_READ", {})
+    with pytest.raises(BackboneError, match="head of a 'opt' model does not read what its body says"):
+        score.slot_logits(backbone, pad(rows, [0], backbone))
+
+
+def test_a_backbone_whose_parts_are_unknown_trains_its_members_in_turn(fresh):
+    known, unknown = fresh("bert"), fresh("gpt2")
+    unknown.model.config.model_type = "other"  # its matrices are fused: probing cannot tell them
+    assert (known.stackable, unknown.stackable) == (True, False)
