@@ -1,6 +1,7 @@
 """The lecture's parameter columns, to the last digit, from config.json alone; the formulas stand here and only here."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -101,6 +102,15 @@ def config(tmp_path_factory):
         (root / name).mkdir()
         (root / name / "config.json").write_text(json.dumps(content))
     return lambda name: root / name
+
+
+def test_the_page_in_docs_says_the_same(config):
+    lines = (Path(__file__).parents[2] / "docs" / "parameters.md").read_text(encoding="utf-8").splitlines()
+    cells = [[cell.strip() for cell in line.split("|")] for line in lines if line.startswith("|")]
+    said = {(tuning.strip("`"), stored, training) for _, _, tuning, stored, training, *_ in cells}
+    for _, tuning, stored, *training in ROWS:
+        learnt = f"{training[0]:,}" if training and training != [...] else ""
+        assert (tuning, f"{stored:,}", learnt) in said
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row[0]} {row[1]}")
