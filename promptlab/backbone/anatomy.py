@@ -1,9 +1,9 @@
 """What stands where in a model: its blocks, and in each the projections and norms, whatever the family calls them.
 
-anatomy_of(model) -> Anatomy      one Layout a family says the paths; a family without one is refused
+anatomy_of(model) -> Anatomy      by the family's layout (layouts.py); a family without one is probed (probing.py)
 unroll(model)                     ALBERT's one layer, called L times, becomes L modules that hold the same weights
 
-A path may end in ``[2/3]``: the second of three equal, contiguous parts of the module's output features.
+Blocks of an encoder-decoder are the encoder's, then the decoder's, which also attend across.
 """
 
 import re
@@ -14,26 +14,30 @@ from dataclasses import dataclass
 from typing import cast
 
 from torch import Tensor, nn
+from torch.nn.functional import pad
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from promptlab.errors import BackboneError, did_you_mean
+from promptlab.backbone.layouts import LAYOUTS, Layout, sizes, submodule
+from promptlab.backbone.probing import probed
 
-_PART = re.compile(r"(?P<path>[\w.]+)\[(?P<nth>\d)/(?P<of>\d)\]")
+_PART = re.compile(r"(?P<path>[\w.]+)\[(?P<nth>\d)/(?P<of>\d)(?P<heads> a head)?\]")
 
 
 @dataclass(frozen=True)
 class Projection:
-    """A matrix of a block: all of a module's output features, or a slice of them.
+    """A matrix of a block: all of a module's output features, a slice of them, or the same slice of each head's.
 
     Args:
         name: the module's path in the model, with the role in brackets where it is a slice: ``...attn.c_attn[query]``.
         module: a Linear, or GPT-2's Conv1D.
-        start: first output feature.
-        stop: one past the last.
+        start: first output feature, counted within a group.
+        stop: one past the last, likewise.
         transposed: the module's weight is ``(inputs, outputs)``, not ``(outputs, inputs)``.
         inputs: width of what comes in.
         shared: its weight serves several blocks (ALBERT).
+        groups: equal runs of the module's output features, each of which holds ``start`` to ``stop``: 1, or the heads
+            where queries, keys and values lie head by head (GPT-NeoX).
     """
 
     name: str
@@ -43,32 +47,69 @@ class Projection:
     transposed: bool
     inputs: int
     shared: bool
+    groups: int = 1
 
     @property
     def width(self) -> int:
         """How many output features."""
-        return self.stop - self.start
+        return self.groups * (self.stop - self.start)
 
     @property
     def whole(self) -> bool:
         """Whether it is all of its module."""
-        return self.width == _sizes(self.module)[1]
+        return self.width == sizes(self.module)[1]
 
     @property
     def weight(self) -> Tensor:
-        """The part of the module's weight, ``(width, inputs)``: a view, so what is written here is written there."""
+        """The part of the module's weight, ``(width, inputs)``: a view, so what is written here is written there.
+
+        Of several groups a copy: :meth:`add_to` writes.
+        """
         weight = cast(Tensor, self.module.weight)
-        return (weight.T if self.transposed else weight)[self.start : self.stop]
+        return self._part(weight.T if self.transposed else weight).flatten(0, 1)
 
     @property
     def bias(self) -> Tensor | None:
-        """The part of the module's bias, ``(width,)``, a view; None where there is none."""
+        """The part of the module's bias, ``(width,)``, a view (of several groups a copy); None where there is none."""
         bias = cast(Tensor | None, self.module.bias)
-        return None if bias is None else bias[self.start : self.stop]
+        return None if bias is None else self._part(bias).flatten(0, 1)
 
     def take(self, outputs: Tensor) -> Tensor:
-        """This projection's features of the module's output, ``(..., width)``, a view."""
-        return outputs[..., self.start : self.stop]
+        """This projection's features of the module's output, ``(..., width)``; a view of one group."""
+        if self.groups == 1:
+            return outputs[..., self.start : self.stop]
+        return outputs.unflatten(-1, (self.groups, -1))[..., self.start : self.stop].flatten(-2)
+
+    def spread(self, features: Tensor) -> Tensor:
+        """The inverse of :meth:`take`: ``(..., width)`` among the module's output features, 0 at the others."""
+        each = sizes(self.module)[1] // self.groups
+        room = (self.start, each - self.stop)
+        if self.groups == 1:
+            return pad(features, room) if any(room) else features
+        return pad(features.unflatten(-1, (self.groups, -1)), room).flatten(-2)
+
+    def add_to(self, weight: Tensor, difference: Tensor) -> None:
+        """Adds to this part of a weight of the module's shape, in place.
+
+        Args:
+            weight: as the module has it, ``(outputs, inputs)``, or the other way round where ``transposed``.
+            difference: ``(width, inputs)``.
+        """
+        part = self._part(weight.T if self.transposed else weight)
+        part += difference.unflatten(0, (self.groups, -1))
+
+    def _part(self, features: Tensor) -> Tensor:
+        return features.unflatten(0, (self.groups, -1))[:, self.start : self.stop]
+
+
+@dataclass(frozen=True)
+class Cross:
+    """A decoder block's attention to what the encoder says; ``key`` and ``value`` read the encoder's states."""
+
+    query: Projection
+    key: Projection
+    value: Projection
+    attention_out: Projection
 
 
 @dataclass(frozen=True)
@@ -86,6 +127,7 @@ class Block:
         ffn_out: back to the width.
         ffn_gate: in a gated one, the factor under the activation: ``ffn_out(act(ffn_gate(x)) * ffn_in(x))``.
         norms: path in the model and module, in the order of the forward.
+        cross: the attention to an encoder, in blocks that have one.
     """
 
     name: str
@@ -98,6 +140,7 @@ class Block:
     ffn_out: Projection
     ffn_gate: Projection | None
     norms: tuple[tuple[str, nn.Module], ...]
+    cross: Cross | None = None
 
 
 @dataclass(frozen=True)
@@ -106,127 +149,48 @@ class Anatomy:
 
     Args:
         family: the model type, as transformers calls it.
-        blocks: in the order they run.
+        blocks: in the order they run; of an encoder-decoder both halves'.
         final_norm: path and module of the norm above the last block, in pre-norm models.
         stackable: rows of several members may go through the body in one batch.
+        encoder_norm: the same above an encoder-decoder's encoder.
     """
 
     family: str
     blocks: tuple[Block, ...]
     final_norm: tuple[str, nn.Module] | None
     stackable: bool = True
+    encoder_norm: tuple[str, nn.Module] | None = None
 
-
-@dataclass(frozen=True)
-class Layout:
-    """Where a family keeps its parts: paths below the body (``blocks``, ``final_norm``) and below a block (the rest).
-
-    ``*`` in ``blocks`` stands for each of a list of modules; norms that a model lacks are passed over.
-    """
-
-    blocks: str
-    query: str
-    key: str
-    value: str
-    attention_out: str
-    ffn_in: str
-    ffn_out: str
-    norms: tuple[str, ...]
-    ffn_gate: str | None = None
-    final_norm: str | None = None
-
-
-_BERT = Layout(
-    blocks="encoder.layer",
-    query="attention.self.query",
-    key="attention.self.key",
-    value="attention.self.value",
-    attention_out="attention.output.dense",
-    ffn_in="intermediate.dense",
-    ffn_out="output.dense",
-    norms=("attention.output.LayerNorm", "output.LayerNorm"),
-)
-_LLAMA = Layout(
-    blocks="layers",
-    query="self_attn.q_proj",
-    key="self_attn.k_proj",
-    value="self_attn.v_proj",
-    attention_out="self_attn.o_proj",
-    ffn_in="mlp.up_proj",
-    ffn_gate="mlp.gate_proj",
-    ffn_out="mlp.down_proj",
-    norms=("input_layernorm", "self_attn.q_norm", "self_attn.k_norm", "post_attention_layernorm"),
-    final_norm="norm",
-)
-LAYOUTS = {
-    **dict.fromkeys(("bert", "roberta", "xlm-roberta", "camembert", "electra"), _BERT),
-    **dict.fromkeys(("llama", "mistral", "qwen2", "qwen3", "smollm3"), _LLAMA),
-    "distilbert": Layout(
-        blocks="transformer.layer",
-        query="attention.q_lin",
-        key="attention.k_lin",
-        value="attention.v_lin",
-        attention_out="attention.out_lin",
-        ffn_in="ffn.lin1",
-        ffn_out="ffn.lin2",
-        norms=("sa_layer_norm", "output_layer_norm"),
-    ),
-    "albert": Layout(
-        blocks="encoder.albert_layer_groups.*.albert_layers",
-        query="attention.query",
-        key="attention.key",
-        value="attention.value",
-        attention_out="attention.dense",
-        ffn_in="ffn",
-        ffn_out="ffn_output",
-        norms=("attention.LayerNorm", "full_layer_layer_norm"),
-    ),
-    "modernbert": Layout(
-        blocks="layers",
-        query="attn.Wqkv[1/3]",
-        key="attn.Wqkv[2/3]",
-        value="attn.Wqkv[3/3]",
-        attention_out="attn.Wo",
-        ffn_gate="mlp.Wi[1/2]",
-        ffn_in="mlp.Wi[2/2]",
-        ffn_out="mlp.Wo",
-        norms=("attn_norm", "mlp_norm"),
-        final_norm="final_norm",
-    ),
-    "gpt2": Layout(
-        blocks="h",
-        query="attn.c_attn[1/3]",
-        key="attn.c_attn[2/3]",
-        value="attn.c_attn[3/3]",
-        attention_out="attn.c_proj",
-        ffn_in="mlp.c_fc",
-        ffn_out="mlp.c_proj",
-        norms=("ln_1", "ln_2"),
-        final_norm="ln_f",
-    ),
-}
+    @property
+    def decoder(self) -> tuple[Block, ...]:
+        """Those of the blocks that attend to an encoder."""
+        return tuple(block for block in self.blocks if block.cross)
 
 
 def anatomy_of(model: PreTrainedModel) -> Anatomy:
     """The anatomy of a model, with any head or none.
 
     Raises:
-        BackboneError: of a family that has no layout here.
+        BackboneError: of a family that has no layout here, and in which none was found.
     """
-    family = model.config.model_type
-    if family not in LAYOUTS:
-        known = ", ".join(LAYOUTS)
-        raise BackboneError(
-            f"the parts of a '{family}' model are not known here, so no tuning can reach them. Known families: {known}."
-            + did_you_mean(family, LAYOUTS)
-        )
-    layout, body = LAYOUTS[family], model.base_model
-    root = _root(model)
+    family, body, root = model.config.model_type, model.base_model, _root(model)
+    layout = LAYOUTS.get(family) or probed(model)
+    halves = [layout, layout.decoder] if layout.decoder else [layout]
+    heads = getattr(model.config, "num_attention_heads", 1)
+    blocks = [block for half in halves for block in _blocks(half, body, root, heads)]
+    norms = [_named(half, body, root) for half in halves]
+    return Anatomy(family, tuple(blocks), norms[-1], layout.stackable, norms[0] if layout.decoder else None)
+
+
+def _blocks(layout: Layout, body: nn.Module, root: str, heads: int) -> list["Block"]:
     places = list(_walk(body, layout.blocks))
     uses = Counter(id(weight) for _, module in places for weight in module.parameters())
-    blocks = tuple(_block(layout, f"{root}{path}", module, uses) for path, module in places)
-    final = (f"{root}{layout.final_norm}", body.get_submodule(layout.final_norm)) if layout.final_norm else None
-    return Anatomy(family, blocks, final)
+    return [_block(layout, f"{root}{path}", module, uses, heads) for path, module in places]
+
+
+def _named(layout: Layout, body: nn.Module, root: str) -> tuple[str, nn.Module] | None:
+    found = submodule(body, layout.final_norm) if layout.final_norm else None
+    return None if found is None else (f"{root}{layout.final_norm}", found)
 
 
 def unroll(model: PreTrainedModel) -> None:
@@ -287,36 +251,31 @@ def _walk(body: nn.Module, pattern: str) -> Iterator[tuple[str, nn.Module]]:
             yield f"{before}.{i}", module
 
 
-def _block(layout: Layout, name: str, module: nn.Module, uses: Counter[int]) -> Block:
+def _block(layout: Layout, name: str, module: nn.Module, uses: Counter[int], heads: int) -> Block:
     def projection(role: str, path: str) -> Projection:
-        return _projection(name, module, role, path, uses)
+        return _projection(name, module, role, path, uses, heads)
 
     roles = ("query", "key", "value", "attention_out", "ffn_in", "ffn_out")
     parts = {role: projection(role, getattr(layout, role)) for role in roles}
-    gate = projection("ffn_gate", layout.ffn_gate) if layout.ffn_gate else None
-    norms = tuple((f"{name}.{path}", norm) for path in layout.norms if (norm := _norm(module, path)) is not None)
-    return Block(name, module, **parts, ffn_gate=gate, norms=norms)
+    gate = layout.ffn_gate and submodule(module, layout.ffn_gate.partition("[")[0])
+    norms = [(path, submodule(module, path)) for path in layout.norms]
+    return Block(
+        name, module, **parts,
+        ffn_gate=projection("ffn_gate", layout.ffn_gate) if layout.ffn_gate and gate else None,
+        norms=tuple((f"{name}.{path}", norm) for path, norm in norms if norm is not None),
+        cross=Cross(*map(projection, roles, layout.cross)) if layout.cross else None,
+    )  # fmt: skip
 
 
-def _norm(block: nn.Module, path: str) -> nn.Module | None:
-    try:
-        norm = block.get_submodule(path)
-    except AttributeError:
-        return None
-    return None if isinstance(norm, nn.Identity) else norm  # ModernBERT's first block has no norm before its attention
-
-
-def _projection(block: str, module: nn.Module, role: str, path: str, uses: Counter[int]) -> Projection:
+def _projection(block: str, module: nn.Module, role: str, paths: str, uses: Counter[int], heads: int) -> Projection:
+    path = next(one for one in paths.split("|") if submodule(module, one.partition("[")[0]) is not None)
     part = _PART.fullmatch(path)
     path, nth, of = (part["path"], int(part["nth"]), int(part["of"])) if part else (path, 1, 1)
+    groups = heads if part and part["heads"] else 1
     found = module.get_submodule(path)
-    inputs, outputs = _sizes(found)
+    inputs, outputs = sizes(found)
     label = f"[{role}]" if part else ""
-    start, stop = (nth - 1) * outputs // of, nth * outputs // of
+    start, stop = (end * outputs // groups // of for end in (nth - 1, nth))
     shared = uses[id(found.weight)] > 1
-    return Projection(f"{block}.{path}{label}", found, start, stop, isinstance(found, Conv1D), inputs, shared)
-
-
-def _sizes(module: nn.Module) -> tuple[int, int]:
-    first, second = cast(Tensor, module.weight).shape
-    return (first, second) if isinstance(module, Conv1D) else (second, first)
+    transposed = isinstance(found, Conv1D)
+    return Projection(f"{block}.{path}{label}", found, start, stop, transposed, inputs, shared, groups)

@@ -100,6 +100,14 @@ class Backbone:
         return anatomy_of(self.model)
 
     @cached_property
+    def stackable(self) -> bool:
+        """Whether rows of several members may go through it in one batch; not where its parts are unknown."""
+        try:
+            return self.anatomy.stackable
+        except BackboneError:
+            return False
+
+    @cached_property
     def pooler_weights(self) -> dict[str, Tensor]:
         """The checkpoint's pooler (``dense.weight`` and ``dense.bias``; ALBERT's lack the ``dense.``), on the CPU.
 

@@ -29,6 +29,7 @@ TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack")
 _WANTED = ["*.json", "*.safetensors", "*.txt", "*.model"]
 _UNWANTED = ["*/*", "consolidated*", "*.fp16.*"]  # other formats of the same weights
+_SAVED = "Write a folder made by save_pretrained."
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 
 
@@ -81,6 +82,45 @@ def locate(name: str) -> Place:
         raise BackboneError(f"{error} Or take it from a package: {PACKAGES[model].install}") from error
 
 
+def locate_config(name: str) -> Place:
+    """Where a name's configuration is; nothing else is looked for, and nothing else downloaded.
+
+    Args:
+        name: as :func:`locate` takes it, or a ``config.json``.
+
+    Raises:
+        BackboneError: there is none, or no answer from the hub.
+    """
+    path = Path(name).expanduser()
+    if name == MINI and not path.is_dir():
+        return Place(ASSETS / MINI, base=ASSETS / MINI)
+    if path.is_file():
+        return Place(path) if path.suffix == ".json" else _gguf(path, name)
+    if name and path.is_dir():
+        if not (path / "config.json").is_file():
+            raise BackboneError(f"{name} has no config.json, so it is no model. {_SAVED}")
+        return Place(path, base=path if base_of(path) else None)
+    model = ALIASES.get(name, name)
+    packaged = in_package(model) if _HUB_NAME.fullmatch(name) else None
+    if packaged is not None:
+        return _gguf(packaged, name) if packaged.suffix == ".gguf" else Place(packaged.parent)
+    if not _HUB_NAME.fullmatch(name) or path.suffix in (".gguf", ".json"):
+        raise BackboneError(
+            f"no folder or config.json '{name}'. Write one that is there, or a hub name such as "
+            "google-bert/bert-base-uncased."
+        )
+    return Place(_config_from_hub(model).parent)
+
+
+def _config_from_hub(name: str) -> Path:
+    from huggingface_hub import hf_hub_download
+
+    try:
+        return Path(hf_hub_download(name, "config.json", etag_timeout=TIMEOUT))
+    except Exception as error:  # the client's errors share no root, and differ between its versions
+        raise BackboneError(f"no folder '{name}' here, and {_hub_said(error)}") from error
+
+
 def _gguf(file: Path, name: str) -> Place:
     if file.suffix != ".gguf":
         raise BackboneError(f"{name} is a file. Write the folder that holds config.json and *.safetensors, or a .gguf.")
@@ -119,7 +159,7 @@ def checked(folder: Path, name: str) -> Path:
         BackboneError: names the missing file and what to do.
     """
     if not (folder / "config.json").is_file():
-        raise BackboneError(f"{name} has no config.json, so it is no model. Write a folder made by save_pretrained.")
+        raise BackboneError(f"{name} has no config.json, so it is no model. {_SAVED}")
     files = sorted(file.name for file in folder.iterdir())
     if not any(file.endswith(".safetensors") for file in files):
         raise BackboneError(_no_weights(name, files))
@@ -131,13 +171,14 @@ def checked(folder: Path, name: str) -> Path:
 
 
 def read_config(folder: Path, name: str) -> dict[str, Any]:
-    """``config.json`` as it stands in the file.
+    """``config.json`` of a folder, or a file that is one, as it stands.
 
     Raises:
         BackboneError: it cannot be read, or is not a JSON object.
     """
+    file = folder if folder.is_file() else folder / "config.json"
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config = json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise BackboneError(f"{name}/config.json cannot be read: {error.strerror}. Check its permissions.") from error
     except (ValueError, RecursionError) as error:

@@ -89,8 +89,8 @@ def read(place: Place, name: str, kind: str | None, dtype: torch.dtype, trust: b
     """
     raw = {} if place.gguf else read_config(place.folder, name)
     with quiet():
-        config = _config(place, raw, name, trust)
-        kind = _kind(config, raw, name, kind)
+        config = configured(place, raw, name, trust)
+        kind = kind_of(config, raw, name, kind)
         tokenizer = _tokenizer(place, name, trust)
         model, missing = _model(place, name, kind, config, dtype=dtype, trust=trust)
     _check_body(model, missing, name)
@@ -99,7 +99,13 @@ def read(place: Place, name: str, kind: str | None, dtype: torch.dtype, trust: b
     return Checkpoint(kind, model, tokenizer, missing)
 
 
-def _config(place: Place, raw: dict[str, Any], name: str, trust: bool) -> PreTrainedConfig:
+def configured(place: Place, raw: dict[str, Any], name: str, trust: bool) -> PreTrainedConfig:
+    """The configuration of a place; ``raw`` is its file as it stands.
+
+    Raises:
+        BackboneError: it cannot be understood, brings code of its own, or is an encoder-decoder's.
+        MissingExtra: a GGUF without the package that reads it.
+    """
     if raw.get("auto_map") and raw.get("model_type") not in CONFIG_MAPPING_NAMES and not trust:
         raise BackboneError(
             f"{name} brings code of its own, which would run on this machine. Read it first, "
@@ -131,7 +137,13 @@ def _gguf_config(place: Place) -> PreTrainedConfig:
     return AutoConfig.from_pretrained(place.folder, gguf_file=place.gguf, local_files_only=True)
 
 
-def _kind(config: PreTrainedConfig, raw: dict[str, Any], name: str, wanted: str | None) -> str:
+def kind_of(config: PreTrainedConfig, raw: dict[str, Any], name: str, wanted: str | None) -> str:
+    """``masked`` or ``causal``: as wanted, or as the configuration says.
+
+    Raises:
+        BackboneError: transformers knows no such head for it.
+        SettingError: no such kind.
+    """
     if wanted is not None and wanted not in KINDS:
         raise SettingError(f"kind={wanted}: no such kind. Write {' or '.join(KINDS)}.")
     possible = [kind for kind, types in KINDS.items() if config.model_type in types or raw.get("auto_map")]
@@ -226,7 +238,8 @@ def _check_tokenizer(tokenizer: PreTrainedTokenizerFast, model: PreTrainedModel,
 
 def _check_tied(model: PreTrainedModel, name: str) -> None:
     head = model.get_output_embeddings()
-    tied = head is None or head.weight is model.get_input_embeddings().weight
+    table = model.get_input_embeddings().weight
+    tied = head is None or head.weight is table or head.weight.shape != table.shape  # DeBERTa-v3 reads the table itself
     if model.config.tie_word_embeddings and not tied:
         raise BackboneError(
             f"{name}: its config.json ties the output embeddings to the input's, but its weights hold two. "

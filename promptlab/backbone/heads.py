@@ -20,17 +20,18 @@ from promptlab.backbone.checkpoint import quiet
 from promptlab.errors import BackboneError, SettingError, did_you_mean
 
 POOLS = ("cls", "mean", "last")
-_POOLER, _RELU = "*.pooler", "relu"  # ``*`` stands for the body's own name
-_BERT = (_POOLER, "dropout", "classifier")
+POOLER, _RELU = "*.pooler", "relu"  # ``*`` stands for the body's own name
+_BERT = (POOLER, "dropout", "classifier")
 _ROBERTA = ("classifier",)
 _LLAMA = ("score",)
 CHAINS: dict[str, tuple[str, ...]] = {
     "bert": _BERT,
     **dict.fromkeys(("roberta", "xlm-roberta", "camembert", "electra"), _ROBERTA),
     "distilbert": ("pre_classifier", _RELU, "dropout", "classifier"),
-    "albert": (_POOLER, "*.pooler_activation", "dropout", "classifier"),
+    "albert": (POOLER, "*.pooler_activation", "dropout", "classifier"),
     "modernbert": ("head", "drop", "classifier"),
-    **dict.fromkeys(("gpt2", "llama", "mistral", "qwen2", "qwen3", "smollm3"), _LLAMA),
+    "deberta-v2": ("pooler", "dropout", "classifier"),
+    **dict.fromkeys(("gpt2", "llama", "mistral", "qwen2", "qwen3", "smollm3", "gpt_neox", "opt", "phi"), _LLAMA),
 }
 
 
@@ -117,14 +118,14 @@ def head_for(backbone: Backbone, labels: int, how: str | None = None) -> HeadSha
     blank = _blank(backbone.config, chain, labels)
     names = {name for name, _ in blank.named_parameters()}
     given = {name: weight for name, weight in _from_checkpoint(backbone).items() if name in names}
-    return HeadShape(labels, how, backbone.config.initializer_range, blank, given)
+    return HeadShape(labels, how, _spread(backbone.config), blank, given)
 
 
 def default_pool(backbone: Backbone) -> str:
     """``last`` on causal backbones; ``mean`` where the head wants a pooler that the checkpoint lacks; else ``cls``."""
     if backbone.kind == "causal":
         return "last"
-    wants = _POOLER in CHAINS.get(backbone.config.model_type, ())
+    wants = POOLER in CHAINS.get(backbone.config.model_type, ())
     return "mean" if wants and not backbone.has_pooler_weights else "cls"
 
 
@@ -145,6 +146,11 @@ def pool(hidden: Tensor, attention_mask: Tensor, how: str) -> Tensor:
     places = torch.arange(1, hidden.shape[1] + 1, device=hidden.device) * attention_mask
     chosen = places.argmax(1) if how == "last" else (places > 0).int().argmax(1)
     return hidden[torch.arange(len(hidden), device=hidden.device), chosen]
+
+
+def _spread(config: PreTrainedConfig) -> float:
+    named: float = getattr(config, "init_std", 0.02)  # OPT's
+    return getattr(config, "initializer_range", named)
 
 
 def _how(how: str) -> str:

@@ -26,8 +26,10 @@ from promptlab.backbone.batches import Batch, by_length, pad
 from promptlab.backbone.device import token_budget
 from promptlab.backbone.encode import Encoded
 from promptlab.backbone.heads import pool
+from promptlab.errors import BackboneError
 
 CHUNK_BYTES = 32 * 2**20  # logits of one chunk of mask rows
+_READ = {"opt": "decoder"}  # where the head reads a part of the body, and never calls the body itself
 _EARLY = ("bert", "roberta", "xlm-roberta", "camembert", "electra")
 
 
@@ -49,27 +51,38 @@ def narrowed(backbone: Backbone, batch: Batch) -> Iterator[None]:
     """Inside the block the encoder hands only its hidden states at the batch's slots to the head.
 
     BERT's kin go on from the last attention with those alone: what follows in the last block mixes no places.
+
+    Raises:
+        BackboneError: the model was called in the block and never read the encoder where it is listened to.
     """
-    body = backbone.body
+    body, heard = backbone.body, list[bool]()
     # blocks that are computed again for their gradients are so after this hook is gone
     recomputed = torch.is_grad_enabled() and any(getattr(one, "gradient_checkpointing", 0) for one in body.modules())
 
     def keep(module: torch.nn.Module, inputs: Any, output: Any) -> Any:
         output.last_hidden_state = batch.at_slots(output.last_hidden_state)
+        heard.append(True)
         return output
 
     def keep_early(module: torch.nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        heard.append(True)
         return tuple(map(batch.at_slots, inputs))  # what was attended to, and what it is added to
 
     if backbone.config.model_type in _EARLY and not recomputed:
         last = body.get_submodule(f"encoder.layer.{backbone.layers - 1}.attention.output")
         handle = last.register_forward_pre_hook(keep_early)
     else:
-        handle = body.register_forward_hook(keep)
+        read = body.get_submodule(_READ.get(backbone.config.model_type, ""))
+        handle = read.register_forward_hook(keep)
     try:
         yield
     finally:
         handle.remove()
+    if not heard:
+        raise BackboneError(
+            f"the head of a '{backbone.config.model_type}' model does not read what its body says, so words cannot be "
+            "scored where they are asked for. Write finetune, or another backbone."
+        )
 
 
 def slot_logits(backbone: Backbone, batch: Batch) -> Tensor:

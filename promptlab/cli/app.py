@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from promptlab import __version__
-from promptlab.cli import adapt, compare, learn, look
+from promptlab.cli import adapt, compare, learn, look, params
 from promptlab.cli.options import examples
 from promptlab.errors import PromptlabError
 
@@ -29,6 +29,7 @@ app = typer.Typer(
 app.command("ls", rich_help_panel="Look", epilog=look.LS)(look.ls)
 app.command("show", rich_help_panel="Look", epilog=look.SHOW, no_args_is_help=True)(look.show)
 app.command("check", rich_help_panel="Look", epilog=look.CHECK, no_args_is_help=True)(look.check)
+app.command("params", rich_help_panel="Look", epilog=params.PARAMS, no_args_is_help=True)(params.params)
 app.command("fit", rich_help_panel="Learn", epilog=learn.FIT, no_args_is_help=True)(learn.fit)
 app.command("predict", rich_help_panel="Learn", epilog=learn.PREDICT, no_args_is_help=True)(learn.predict)
 app.command("adapt", rich_help_panel="Learn", epilog=adapt.ADAPT, no_args_is_help=True)(adapt.adapt)

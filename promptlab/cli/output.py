@@ -36,14 +36,17 @@ def out_json(value: Any) -> None:
     out(json.dumps(value, ensure_ascii=False, allow_nan=False))
 
 
-def out_columns(heads: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -> None:
-    """Rows under heads: drawn on a terminal; aligned by spaces elsewhere, nothing cut."""
+def out_columns(
+    heads: Sequence[str], rows: Sequence[Sequence[str]], title: str = "", right: Sequence[int] = ()
+) -> None:
+    """Rows under heads: drawn on a terminal; aligned by spaces elsewhere, nothing cut. Numbers stand ``right``."""
     if sys.stdout.isatty():
-        draw(heads, rows, title)
+        draw(heads, rows, title, right)
         return
     widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
     for row in [heads, *rows]:
-        out("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
+        cells = zip(row, widths, range(len(row)), strict=True)
+        out("  ".join(text.rjust(width) if at in right else text.ljust(width) for text, width, at in cells).rstrip())
 
 
 def draw(

@@ -125,8 +125,10 @@ class LowRankModel:
             where = projection.name.partition("[")[0] + ".weight"
             if projection.transposed:
                 found[f"{where}@0,{projection.start}"] = (down, up)
-            else:
+            elif projection.groups == 1:
                 found[f"{where}@{projection.start},0"] = (up.T, down.T)
+            else:  # its rows lie apart: a product over all of the module's, zero at the others
+                found[f"{where}@0,0"] = _sum(found.get(f"{where}@0,0"), (projection.spread(up).T, down.T))
         return found
 
     def groups(self, backbone: Backbone, tensors: Mapping[str, Tensor]) -> list[Group]:
@@ -178,6 +180,13 @@ def _beside_embeddings(backbone: Backbone, table: Mapping[str, Tensor], scale: f
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _sum(one: tuple[Tensor, Tensor] | None, other: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """``U V + A B`` as one product, ``[U A] [V; B]``."""
+    if one is None:
+        return other
+    return torch.cat([one[0], other[0]], dim=1), torch.cat([one[1], other[1]], dim=0)
 
 
 def _name(weight: Tensor, own: Mapping[str, Tensor]) -> str:

@@ -1,6 +1,7 @@
 """The one training loop: a stack of members over one backbone.
 
-    split the members into stacks that fit the token budget      (one member each where the backbone itself changes)
+    split the members into stacks that fit the token budget      (one member each where the backbone itself changes,
+                                                                  or its rows cannot share a forward)
     for each stack:
         install the learnt tensors, each member drawing from its own generator
         every step: B rows a member, once a pass, member-major -> scores -> a loss a member, summed -> gradients
@@ -81,7 +82,7 @@ def train(
     if len({one.masker is None for one in rows}) > 1:
         raise SettingError("some members have unlabelled rows for the masked-LM loss, others none. Train them apart.")
     budget = recipe.budget or (CPU_BUDGET if backbone.device.type == "cpu" else token_budget(backbone.device))
-    size = stack_size(rows, recipe, budget, tuning.passes) if tuning.stackable else 1
+    size = stack_size(rows, recipe, budget, tuning.passes) if tuning.stackable and backbone.stackable else 1
     stacks = -(-len(rows) // size)
     with track(label, total=stacks * recipe.steps) as advance:
         while rows:

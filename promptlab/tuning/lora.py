@@ -84,11 +84,7 @@ class Lora(Usual):
             name = projection.name.partition("[")[0] + ".weight"
             whole = weights.setdefault(name, own[name].detach().clone())
             down, up = (state[f"{projection.name}.{part}"].to(whole) for part in "AB")
-            difference = self.alpha / self.r * (down @ up)  # (inputs, width)
-            if projection.transposed:
-                whole[:, projection.start : projection.stop] += difference
-            else:
-                whole[projection.start : projection.stop] += difference.T
+            projection.add_to(whole, self.alpha / self.r * (down @ up).T)
         return weights
 
     def rate(self, backbone: Backbone, cloze: bool) -> float:
@@ -126,8 +122,7 @@ class LowRank:
     """One projection's difference, for all members of a stack at once."""
 
     def __init__(self, projection: Projection, down: Tensor, up: Tensor, scale: float, dropout: float):
-        self.module, self.scale, self.dropout = projection.module, scale, dropout
-        self.start, self.stop = projection.start, projection.stop
+        self.projection, self.module, self.scale, self.dropout = projection, projection.module, scale, dropout
         self.tensors = {"A": down, "B": up}
 
     def __call__(self, x: Tensor, y: Tensor) -> Tensor:
@@ -140,8 +135,7 @@ class LowRank:
         down, up = self.tensors["A"], self.tensors["B"]
         rows = by_member(functional.dropout(x, self.dropout) if self.dropout else x, len(down))
         difference = self.scale * torch.bmm(torch.bmm(rows, down), up).view(*y.shape[:-1], -1)
-        room = (self.start, y.shape[-1] - self.stop)
-        return y + (functional.pad(difference, room) if any(room) else difference)
+        return y + self.projection.spread(difference)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import pytest
 
 import promptlab
 
-COMMANDS = ("ls", "show", "check", "fit", "predict", "compare")
+COMMANDS = ("ls", "show", "check", "params", "fit", "predict", "compare")
 HEAVY = ("torch", "transformers", "datasets", "sklearn", "numpy", "pandas")
 LIGHT = (
     ["--help"],

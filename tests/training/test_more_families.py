@@ -1,0 +1,194 @@
+"""Families beyond those of conftest.py: each loads, trains, saves and answers as any other."""
+
+import numpy as np
+import pytest
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForMaskedLM,
+    AutoTokenizer,
+    DebertaV2Config,
+    ElectraConfig,
+    ErnieConfig,
+    GPTNeoXConfig,
+    OPTConfig,
+    PhiConfig,
+)
+
+from promptlab.backbone import score
+from promptlab.backbone.backbone import load_backbone
+from promptlab.backbone.batches import pad
+from promptlab.backbone.checkpoint import quiet
+from promptlab.backbone.device import generator
+from promptlab.backbone.encode import Encoder
+from promptlab.classifier import PromptClassifier
+from promptlab.errors import BackboneError
+from promptlab.language.example import Example
+from promptlab.language.task import Task
+from promptlab.methods.method import Job
+from promptlab.methods.zero_shot import ZeroShot
+from promptlab.training.learners import LowRankModel
+from promptlab.training.loop import train
+from promptlab.training.member import Member, Recipe
+from promptlab.tuning.bitfit import BitFit
+from promptlab.tuning.lora import Lora
+
+TASK = Task.from_parts(
+    patterns=["{text} It was {mask}."], verbalizer={"negative": "terrible", "positive": ["great", "good"]}
+)
+SIZES = {
+    "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48,
+    "max_position_embeddings": 128, "initializer_range": 0.1,
+}  # fmt: skip
+CONFIGS = {
+    "electra": lambda own: ElectraConfig(**own, embedding_size=16),
+    "deberta-v2": lambda own: DebertaV2Config(
+        **own, relative_attention=True, position_buckets=8, share_att_key=True, pos_att_type=["p2c", "c2p"],
+        norm_rel_ebd="layer_norm", position_biased_input=False,
+    ),
+    "ernie": lambda own: ErnieConfig(**own, type_vocab_size=1),  # no layout: probed
+    "gpt_neox": lambda own: GPTNeoXConfig(**own),
+    "opt": lambda own: OPTConfig(**{**own, "ffn_dim": 48, "init_std": 0.1, "word_embed_proj_dim": 16}),
+    "phi": lambda own: PhiConfig(**own),
+}  # fmt: skip
+MASKED = ("electra", "deberta-v2", "ernie")
+
+
+@pytest.fixture(scope="module")
+def folder(folder_of, tmp_path_factory):
+    """folder("opt"): a tiny model with a tokenizer of its kind."""
+    made = {}
+
+    def get(family):
+        if family not in made:
+            like = folder_of("roberta" if family in MASKED else "gpt2")
+            tokenizer, made[family] = AutoTokenizer.from_pretrained(like), tmp_path_factory.mktemp(family)
+            ids = {"pad_token_id": tokenizer.pad_token_id, "bos_token_id": 0, "eos_token_id": 0}
+            auto = AutoModelForMaskedLM if family in MASKED else AutoModelForCausalLM
+            with quiet(), torch.random.fork_rng(devices=[]):
+                torch.manual_seed(0)
+                model = auto.from_config(CONFIGS[family]({**SIZES, **ids, "vocab_size": len(tokenizer)}))
+                for weight in model.parameters():
+                    weight.data.add_(0.05 * torch.randn_like(weight))
+                model.save_pretrained(made[family])
+                tokenizer.save_pretrained(made[family])
+        return str(made[family])
+
+    return get
+
+
+@pytest.fixture(params=CONFIGS)
+def family(request):
+    return request.param
+
+
+def member(reviews, key, head):
+    rows = reviews[:6]
+    targets = np.array([TASK.labels.index(one.label) for one in rows])
+    return Member(key, rows, targets, 2, ("text",), None if head else TASK.pvps[0])
+
+
+def trained(backbone, tuning, members, steps):
+    recipe = Recipe(steps=steps, batch=6, budget=10**6, warmup=0.0, head_lr=1e-2)
+    return list(train(backbone, tuning, members, recipe, Encoder(backbone)))
+
+
+@pytest.mark.parametrize("tuning", [Lora(r=2, lr=1e-2), BitFit(lr=1e-2)], ids=lambda one: one.name)
+@pytest.mark.parametrize("head", [False, True], ids=["prompt", "finetune"])
+def test_three_steps_make_the_loss_fall_and_leave_the_backbone_as_it_was(folder, reviews, family, tuning, head):
+    if family == "ernie" and head:
+        pytest.skip("a probed family has no head")
+    backbone = load_backbone(folder(family), device="cpu", dtype="float64")
+    before = {name: one.clone() for name, one in backbone.model.state_dict().items()}
+    (first,), (third,) = (trained(backbone, tuning, [member(reviews, "a", head)], steps) for steps in (1, 4))
+    assert third.facts["loss"] < first.facts["loss"]
+    assert all(torch.equal(one, before[name]) for name, one in backbone.model.state_dict().items())
+
+
+@pytest.mark.parametrize("tuning", [Lora(r=2), BitFit()], ids=lambda one: one.name)
+def test_members_train_as_they_would_alone_side_by_side_or_in_turn(folder, reviews, family, tuning):
+    backbone = load_backbone(folder(family), device="cpu", dtype="float64")
+    members = [member(reviews, key, head=False) for key in "ab"]
+    together = trained(backbone, tuning, members, 3)
+    assert len(together[0].facts["stack"]) == (1 if family == "deberta-v2" else 2)
+    for one, own in zip(together, members, strict=True):
+        (alone,) = trained(backbone, tuning, [own], 3)
+        for name, tensor in alone.state.items():
+            torch.testing.assert_close(one.state[name], tensor, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("targets", ["q+v", "all"])
+def test_a_merged_difference_answers_as_the_one_beside_the_weights(folder, family, targets):
+    backbone, tuning = load_backbone(folder(family), device="cpu", dtype="float64"), Lora(r=2, targets=targets)
+    ids = torch.tensor([[5, 6, 7, 8, 9], [10, 11, 12, 13, 14]])
+    with tuning.learn(backbone, True, [generator("m")]) as learnt, torch.no_grad():
+        for name, tensor in learnt.tensors.items():
+            tensor.add_(0.3 * torch.randn(tensor.shape, generator=generator(name), dtype=torch.float64))
+        beside, state = backbone.model(input_ids=ids).logits, learnt.state(0)
+    with tuning.applied(backbone, state), torch.no_grad():
+        torch.testing.assert_close(backbone.model(input_ids=ids).logits, beside, rtol=0, atol=1e-10)
+
+
+def test_on_gpt_neox_q_and_v_of_every_head_learn_and_k_stays(folder):
+    backbone = load_backbone(folder("gpt_neox"), device="cpu", dtype="float64")
+    block, x = backbone.anatomy.blocks[0], torch.randn(2, 3, 32, generator=generator("x"), dtype=torch.float64)
+    fused = block.query.module
+    with Lora(r=2, alpha=2).learn(backbone, True, [generator("m")]) as learnt, torch.no_grad():
+        for tensor in learnt.tensors.values():
+            tensor.add_(0.5)
+        changed = fused(x)
+        factors = [[learnt.tensors[f"{one.name}.{part}"][0] for part in "AB"] for one in (block.query, block.value)]
+        q, v = (down @ up for down, up in factors)
+    by_head = torch.zeros(4, 3, 8, 32, dtype=torch.float64)  # head, q k v, features of a head, inputs
+    by_head[:, 0], by_head[:, 2] = q.T.view(4, 8, 32), v.T.view(4, 8, 32)
+    expected = torch.nn.functional.linear(x, fused.weight + by_head.view(96, 32), fused.bias)
+    torch.testing.assert_close(changed, expected, rtol=0, atol=1e-12)
+
+
+def test_products_over_gpt_neoxs_heads_are_written_as_one(folder):
+    backbone = load_backbone(folder("gpt_neox"), device="cpu", dtype="float64")
+    learner, own = LowRankModel(Lora(r=2, targets="all")), dict(backbone.model.named_parameters())
+    with learner.learning(backbone, generator("m")) as tensors, torch.no_grad():
+        state = {name: one + 0.1 * torch.randn(one.shape, generator=generator(name)) for name, one in tensors.items()}
+    before, factors = {name: one.clone() for name, one in own.items()}, learner.factors(backbone, state)
+    with learner.holding(backbone, state), torch.no_grad():
+        for name, (left, right) in factors.items():
+            where = name.partition("@")[0]
+            torch.testing.assert_close(left @ right, own[where] - before[where], rtol=0, atol=1e-10)
+    assert sum("query_key_value" in name for name in factors) == backbone.layers
+
+
+@pytest.mark.parametrize("method", ["prompt:steps=2+lora:r=2", "finetune:steps=2+bitfit"])
+def test_what_was_saved_answers_the_same(folder, reviews, reviews_task, family, method, tmp_path):
+    if family == "ernie" and method.startswith("finetune"):
+        pytest.skip("a probed family has no head")
+    backbone = load_backbone(folder(family), device="cpu")
+    classifier = PromptClassifier(reviews_task, method=method, backbone=backbone).fit(reviews[:6])
+    classifier.save_pretrained(tmp_path / "saved")
+    again = PromptClassifier.from_pretrained(tmp_path / "saved", backbone=backbone)
+    np.testing.assert_allclose(again.predict_proba(reviews[20:24]), classifier.predict_proba(reviews[20:24]), atol=1e-6)
+
+
+def test_untrained_each_scores_words_where_they_are_asked_for(folder, reviews, family):
+    backbone = load_backbone(folder(family), device="cpu", dtype="float64")
+    ((_, predictor),) = ZeroShot().fit(backbone, None, [Job(TASK, ())])
+    rows = Encoder(backbone).cloze(TASK.pvps[0].pattern, reviews[:5])
+    words = [backbone.tokenizer.convert_tokens_to_ids(f"\u0120{word}") for word in ("terrible", "great", "good")]
+    for scores, ids, (slot,) in zip(predictor.scores(reviews[:5]), rows.ids, rows.slots, strict=True):
+        with torch.no_grad():
+            said = backbone.model(input_ids=torch.tensor([ids])).logits[0, slot].log_softmax(-1)[words]
+        np.testing.assert_allclose(scores, [said[0], said[1:].mean()], atol=1e-9)
+
+
+def test_a_head_that_reads_past_the_body_is_refused(folder, monkeypatch):
+    backbone = load_backbone(folder("opt"), device="cpu")
+    rows = Encoder(backbone).cloze(TASK.pvps[0].pattern, [Example({"text": "a film"})])
+    monkeypatch.setattr(score, "_READ", {})
+    with pytest.raises(BackboneError, match="head of a 'opt' model does not read what its body says"):
+        score.slot_logits(backbone, pad(rows, [0], backbone))
+
+
+def test_a_backbone_whose_parts_are_unknown_trains_its_members_in_turn(fresh):
+    known, unknown = fresh("bert"), fresh("gpt2")
+    unknown.model.config.model_type = "other"  # its matrices are fused: probing cannot tell them
+    assert (known.stackable, unknown.stackable) == (True, False)
