@@ -14,7 +14,7 @@ from promptlab.cli.output import note, out, out_json, progress
 from promptlab.errors import DataError, OutputError, SettingError
 from promptlab.folders import place_of
 from promptlab.progress import use
-from promptlab.spec import System, parse_systems
+from promptlab.spec import System, parse_systems, settled
 
 if TYPE_CHECKING:
     from promptlab.data.fewshot import Sample
@@ -102,7 +102,7 @@ def _system(text: str) -> System:
     from promptlab.lab.cells import Contender
 
     Contender.of(systems[0])
-    return systems[0]
+    return settled(systems[0])
 
 
 @contextmanager
@@ -146,6 +146,10 @@ def _metrics(task: "Task", classifier: Any, test: Sequence["Example"]) -> dict[s
     if not test:
         return {}
     gold, said = [str(example.label) for example in test], list(classifier.predict(test))
+    if task.range is not None:
+        from promptlab.metrics.correlation import told
+
+        return {name: told(name, gold, said) for name in task.metrics}
     groups, answers = [example.group for example in test], [example.right for example in test]
     return {
         name: compute(name, gold, said, task.labels, groups=groups, answers=None if task.fixed else answers)
@@ -172,7 +176,7 @@ def predict(
     dtype: options.Dtype = "auto",
     json: options.Json = False,
 ) -> None:
-    """Classify texts with a saved classifier: a label a line."""
+    """Classify texts with a saved classifier: a label, or a number, a line."""
     if not folder.is_dir():
         raise OutputError(f"no folder {folder}. Write the one that promptlab fit --out made.")
     from promptlab.classifier import PromptClassifier
@@ -180,6 +184,12 @@ def predict(
     classifier = PromptClassifier.from_pretrained(folder, backbone, device=device, dtype=dtype)
     rows = _rows(classifier.task_, file, field or [], options.pairs(columns, "--columns"))
     if not rows:
+        return
+    if classifier.task_.range is not None:
+        with use(progress()):
+            found = classifier.predict(rows)
+        for number in map(float, found):
+            out_json({"label": number}) if json else out(f"{number:.3f}")
         return
     with use(progress()):
         shares = classifier.predict_proba(rows)

@@ -186,7 +186,7 @@ def _evened(step: Step, most: int) -> Encoded:
 
 
 def _targets(steps: Sequence[Step]) -> Tensor:
-    """``(members, batch)`` label numbers, or ``(members, batch, labels)`` soft labels, 0 where a member has fewer."""
+    """``(members, batch)`` label numbers or numbers to say; ``(members, batch, labels)`` soft labels, padded by 0."""
     each = [step.targets for step in steps]
     widest = max(one.shape[-1] for one in each)
     if each[0].dim() > 1:
@@ -196,7 +196,9 @@ def _targets(steps: Sequence[Step]) -> Tensor:
 
 def _label_loss(scores: Tensor, targets: Tensor, recipe: Recipe, hinges: Sequence[bool] = ()) -> Tensor:
     flat = targets.flatten(0, 1)
-    if flat.is_floating_point():
+    if flat.is_floating_point() and flat.dim() == 1:
+        each = losses.squared(scores, flat.to(scores))
+    elif flat.is_floating_point():
         each = losses.soft(scores, flat.to(scores), recipe.temperature)
     else:
         each = losses.hard(scores, flat)
