@@ -66,6 +66,7 @@ def fit(
     test: options.Test = None,
     columns: options.Columns = None,
     limit: options.Limit = None,
+    track: options.Track = None,
     json: options.Json = False,
 ) -> None:
     """Learn a classifier from a few examples and save it."""
@@ -75,14 +76,16 @@ def fit(
     with _new_folder(to):
         drawn = _drawn(asked, shots or ("all" if train else "16"), seed, limit, data, train, unlabeled, test, columns)
         from promptlab.classifier import PromptClassifier
+        from promptlab.training.curves import tell, tracking, under
 
         classifier = PromptClassifier(
             asked, method=str(system.method), tuning=system.tuning and str(system.tuning), random_state=seed,
             backbone=backbone, device=device, dtype=dtype, allow_new_head=allow_new_head,
         )  # fmt: skip
-        with use(progress()):
+        with use(progress()), tracking(track), under(f"{asked.name} {method}"):
             classifier.fit(drawn.train, unlabeled=drawn.unlabeled)
             metrics = _metrics(asked, classifier, drawn.test)
+            tell(seed, {f"result/{name}": value for name, value in metrics.items()})
         classifier.save_pretrained(to, metrics=metrics or None)
     if json:
         sizes = {"labelled_rows": len(drawn.train), "unlabelled_rows": len(drawn.unlabeled)}

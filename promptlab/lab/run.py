@@ -26,6 +26,7 @@ from promptlab.lab.outcome import gold, outcome, width
 from promptlab.lab.store import Finished, Row, Store
 from promptlab.methods.method import Job
 from promptlab.progress import track
+from promptlab.training.curves import tell, under
 
 log = logging.getLogger("promptlab")
 
@@ -72,16 +73,24 @@ def run_cells(cells: Sequence[Cell], store: Store, backbone: Callable[[], Any]) 
     with track("compare", total=sum(len(cell.runs) for cell in cells)) as advance:
         for cell in cells:
             model = backbone() if cell.contender.method.needs_backbone else None
-            with track(str(cell), total=len(cell.runs)) as inner:
+            with under(str(cell)), track(str(cell), total=len(cell.runs)) as inner:
                 try:
                     for finished in _rows(cell, model):
                         store.write(finished)
+                        _tell(finished)
                         inner(len(finished))
                 except PromptlabError as error:
                     failures[str(cell)] = str(error)
                     log.warning("%s: %s", cell, error)
             advance(len(cell.runs))
     return failures
+
+
+def _tell(finished: Sequence[Finished]) -> None:
+    """Results for the tracker in use: a point a seed."""
+    for one in finished:
+        named = {name: one.row[name] for name in ("seconds", "peak_memory_bytes", "stored_parameters")}
+        tell(one.row["seed"], {f"result/{name}": value for name, value in {**one.row["metrics"], **named}.items()})
 
 
 def _rows(cell: Cell, model: Any) -> Iterator[list[Finished]]:

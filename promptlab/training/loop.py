@@ -31,6 +31,7 @@ from promptlab.errors import SettingError, TrainingError
 from promptlab.progress import track
 from promptlab.training import losses
 from promptlab.training.clozes import together
+from promptlab.training.curves import curves
 from promptlab.training.head import HeadStack
 from promptlab.training.member import Member, Recipe, Rows, Step, join
 from promptlab.training.optim import AdamW, Group, linear
@@ -141,6 +142,7 @@ def _steps(
     active = torch.ones(len(rows), dtype=torch.bool, device=backbone.device)
     frozen: list[int | None] = [None] * len(rows)
     latest = torch.full((len(rows),), torch.nan)
+    record = curves([one.member.key for one in rows], optimiser.groups[0].lr, recipe.steps)
     for step in range(recipe.steps):
         each = step_losses(backbone, rows, [one.next() for one in rows], recipe, head)
         optimiser.zero_grad()
@@ -150,7 +152,9 @@ def _steps(
         if not bool(now.all()):
             _report(rows, active & ~now, step, frozen)
         active = now
-        optimiser.step(linear(step, recipe.steps, recipe.warmup), norms, active, recipe.clip)
+        factor = linear(step, recipe.steps, recipe.warmup)
+        optimiser.step(factor, norms, active, recipe.clip)
+        record(each, norms, factor)
         latest = torch.where(active, each.detach(), latest.to(each)).cpu()
         advance(1)
     return latest, frozen
