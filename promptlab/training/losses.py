@@ -5,7 +5,7 @@
                         arXiv:2009.07118, section 3.1)
     soft labels         T^2 KL(q || p_T), q the soft labels, p_T = softmax(scores / T)        (Hinton et al. 2015,
                         arXiv:1503.02531; PET section 3.3)
-    two words, a number KL(q || p), the soft loss at T = 1, q = (1 - w, w), w the number's place in its range
+    between two words   KL(q || p), the soft loss at T = 1, q = (1 - w, w), w the number's place in its range
                         (LM-BFF, Gao et al. 2021, arXiv:2012.15723, section 4.2)
     head, a number      squared error of its one output
     auxiliary MLM       cross-entropy of masked tokens in unlabelled text in the same pattern  (PET section 3.2)
