@@ -77,7 +77,9 @@ def _facts(content: Mapping[str, Any], task: Task) -> str:
         one = content["backbone"]
         where = "a local folder" if one["local"] else "on the hub"
         lines.append(f"Base model: {base_of(content)} ({where}; {one['kind']}, fingerprint {one['fingerprint'][:12]})")
-    lines.append(f"Labels: {', '.join(task.labels) or f'the candidates of each row ({task.candidates})'}")
+    numbers = f"numbers from {task.range}" if task.range else ""
+    listed = numbers or ", ".join(task.labels) or f"the candidates of each row ({task.candidates})"
+    lines.append(f"Labels: {listed}")
     lines.append(f"Reads: {', '.join(task.inputs)}")
     lines.append(f"Method: {_described(METHODS, system['method'])}")
     if system["tuning"]:

@@ -30,11 +30,12 @@ from promptlab.language.task import Task
 from promptlab.methods.chosen import Chosen, choose
 from promptlab.methods.method import Job, probabilities
 from promptlab.methods.shown import Shown, show, show_untrained
+from promptlab.metrics.correlation import told
 from promptlab.spec import System
 
 
 class PromptClassifier(ClassifierMixin, BaseEstimator):
-    """Classifies texts after a few labelled ones.
+    """Classifies texts after a few labelled ones; or gives each a number, where the task's labels are a range.
 
     Args:
         task: a Task, the name of a shipped one, or the path of a pattern file; None where the next two say it.
@@ -53,7 +54,7 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
     Attributes:
         classes_: all labels of the task as ``y`` wrote them, sorted; integers stand for the task's labels by order.
             (So a meta-estimator that numbers labels itself, like VotingClassifier, needs a task with sorted labels.)
-            Empty where rows bring their own candidates.
+            Empty where rows bring their own candidates, and where labels are numbers.
         task_: the Task.
         predictor_: what the method made.
         backbone_: the loaded Backbone; None where the method needs none.
@@ -123,8 +124,13 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
     # answers
 
     def predict(self, X: Any) -> np.ndarray:
-        """The likeliest label of each row, ``(rows,)``, in the values of ``classes_``; or the text of its candidate."""
+        """The likeliest label of each row, ``(rows,)``, in the values of ``classes_``.
+
+        Where rows bring their own candidates the text of one; where labels are numbers, a number.
+        """
         rows, scores = self._scored(X)
+        if self.task_.range is not None:
+            return scores[:, 0]
         best = np.where(np.isnan(scores), -np.inf, scores).argmax(axis=1) if rows else np.zeros(0, dtype=int)
         if self.task_.fixed:
             return self.classes_[best]
@@ -134,7 +140,13 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
         """Probabilities, ``(rows, labels)``, in the order of ``classes_``.
 
         Where rows bring their own candidates: ``(rows, widest)``, in each row's own order, 0 where it has fewer.
+
+        Raises:
+            SettingError: labels are numbers.
         """
+        check_is_fitted(self)
+        if self.task_.range is not None:
+            raise SettingError(f"'{self.task_.name}' answers with numbers, which have no probabilities. Write predict.")
         scores = self._scored(X)[1]
         return probabilities(scores) if scores.size else scores
 
@@ -144,12 +156,12 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
         return scores[:, 1] - scores[:, 0] if self.task_.fixed and scores.shape[1] == 2 else scores
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
-        """Accuracy.
+        """Accuracy; of numbers the task's first metric, the Pearson correlation unless it says otherwise.
 
         Args:
             X: rows.
             y: a label a row; None where the rows bring their labels.
-            sample_weight: one a row.
+            sample_weight: one a row; none where labels are numbers.
 
         Raises:
             DataError: rows or labels that cannot be used.
@@ -157,6 +169,10 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         rows = self._read(X, self.task_, y is None, "X")
         labels = [str(row.label) for row in rows] if y is None else self._targets(self.task_, rows, y).labels
+        if self.task_.range is not None:
+            if sample_weight is not None:
+                raise SettingError("sample_weight has no place in a correlation. Leave it out.")
+            return told(self.task_.metrics[0], labels, self.predict(rows))
         if not self.task_.fixed:
             said, named = self.predict(rows), y is not None
             known = [(label,) if named else row.right for row, label in zip(rows, labels, strict=True)]
@@ -245,7 +261,7 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
                 f"task is a {kind}. Write a Task, the name of a shipped one, or the path of a .yaml file."
             )
         task = self._task()
-        if not (task.labels or task.candidates) or task.range is not None:
+        if not (task.labels or task.candidates):
             raise SettingError(f"PromptClassifier chooses among labels, and '{task.name}' has none to choose from.")
         return task
 
@@ -307,7 +323,8 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
 
     def _save(self, folder: str | Path, merge: bool, metrics: Mapping[str, float] | None, name: str = "") -> Path:
         check_is_fitted(self)
-        values = dict(zip((self.task_.labels[at] for at in self._order), self.classes_.tolist(), strict=True))
+        named = [self.task_.labels[at] for at in self._order] if self.task_.range is None else []
+        values = dict(zip(named, self.classes_.tolist(), strict=True))
         more = {"classes": values, "columns": self.columns and dict(self.columns)}
         known = self._origin
         origin = Origin(known.system, known.settings, known.seed, known.labelled, known.unlabelled,

@@ -155,7 +155,7 @@ def _patterns(
     found = [name for member in members if (name := member.get("pvp"))]
     choice = (settings.get("method") or {}).get("patterns")
     if not found and choice and backbone:
-        found = [pvp.name for pvp in usable(task, backbone, choice)[0]]
+        found = [pvp.name for pvp in usable(task, backbone, choice, numbers=True)[0]]
     return list(dict.fromkeys(found))
 
 

@@ -7,7 +7,6 @@ from sklearn.exceptions import NotFittedError
 from promptlab.classifier import PromptClassifier
 from promptlab.errors import DataError, PatternError, SettingError
 from promptlab.language.example import Example
-from promptlab.language.task import Range, Task
 
 PATTERNS = ["{text} It was {mask}."]
 WORDS = {"negative": "terrible", "positive": "great"}
@@ -36,12 +35,6 @@ def make(method="tfidf", **settings):
 def test_parameters_that_cannot_be_say_what_to_write(settings, message):
     with pytest.raises(SettingError, match=message):
         make(**settings).fit(TEXTS, LABELS)
-
-
-def test_a_task_without_labels_is_refused():
-    task = Task(name="stsb", inputs={"text": "text"}, labels=("low", "high"), pvps=(), range=Range(0, 5))
-    with pytest.raises(SettingError, match="'stsb' has none to choose from"):
-        PromptClassifier(task, method="majority").fit(TEXTS, ["1", "2", "3", "4"])
 
 
 def test_a_faulty_pattern_is_told_at_fitting():

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -20,6 +21,7 @@ SHARED = Path(__file__).parents[2] / "shared"
 NAMES = task_names()
 PROMISED = """
 mr sst2 imdb yelp_polarity yelp_full ag_news yahoo_answers trec subj cola mnli snli rte qnli mrpc qqp
+stsb
 boolq cb copa multirc record wic wsc
 """.split()
 
@@ -203,6 +205,8 @@ def test_the_shared_data_has_the_labels_of_the_task(name):
     if not path.exists():
         pytest.skip(f"needs ../shared/data/{name}")
     task = shipped(name)
+    if task.range:
+        task = replace(task, labels=())  # every number is one
     values = {json.loads(line)["label"] for line in path.read_text(encoding="utf-8").splitlines()}
     assert {task.label_of(value) for value in values} == set(task.labels or values)
 

@@ -73,16 +73,18 @@ def compare(
             help="Hold every system against this one.", rich_help_panel=options.OUTPUT, show_default="the best baseline"
         ),
     ] = None,
+    track: options.Track = None,
     json: options.Json = False,
 ) -> None:
     """Run several methods on the same few-shot samples and print one table."""
     from promptlab.lab.plan import Plan
+    from promptlab.training.curves import tracking
 
     plan = Plan(
         tasks, methods or METHODS, shots or ("all" if train else "16"), seeds, backbone, data, train, unlabeled, test,
         options.pairs(columns, "--columns"), limit, split_seed, device, dtype, allow_new_head,
     )  # fmt: skip
-    with use(progress()):
+    with use(progress()), tracking(track):
         results = plan.run(to)
     _show(results, against, json)
     if html is not None:

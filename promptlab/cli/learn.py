@@ -14,7 +14,7 @@ from promptlab.cli.output import note, out, out_json, progress
 from promptlab.errors import DataError, OutputError, SettingError
 from promptlab.folders import place_of
 from promptlab.progress import use
-from promptlab.spec import System, parse_systems
+from promptlab.spec import System, parse_systems, settled
 
 if TYPE_CHECKING:
     from promptlab.data.fewshot import Sample
@@ -66,6 +66,7 @@ def fit(
     test: options.Test = None,
     columns: options.Columns = None,
     limit: options.Limit = None,
+    track: options.Track = None,
     json: options.Json = False,
 ) -> None:
     """Learn a classifier from a few examples and save it."""
@@ -75,14 +76,16 @@ def fit(
     with _new_folder(to):
         drawn = _drawn(asked, shots or ("all" if train else "16"), seed, limit, data, train, unlabeled, test, columns)
         from promptlab.classifier import PromptClassifier
+        from promptlab.training.curves import tell, tracking, under
 
         classifier = PromptClassifier(
             asked, method=str(system.method), tuning=system.tuning and str(system.tuning), random_state=seed,
             backbone=backbone, device=device, dtype=dtype, allow_new_head=allow_new_head,
         )  # fmt: skip
-        with use(progress()):
+        with use(progress()), tracking(track), under(f"{asked.name} {method}"):
             classifier.fit(drawn.train, unlabeled=drawn.unlabeled)
             metrics = _metrics(asked, classifier, drawn.test)
+            tell(seed, {f"result/{name}": value for name, value in metrics.items()})
         classifier.save_pretrained(to, metrics=metrics or None)
     if json:
         sizes = {"labelled_rows": len(drawn.train), "unlabelled_rows": len(drawn.unlabeled)}
@@ -102,7 +105,7 @@ def _system(text: str) -> System:
     from promptlab.lab.cells import Contender
 
     Contender.of(systems[0])
-    return systems[0]
+    return settled(systems[0])
 
 
 @contextmanager
@@ -146,6 +149,10 @@ def _metrics(task: "Task", classifier: Any, test: Sequence["Example"]) -> dict[s
     if not test:
         return {}
     gold, said = [str(example.label) for example in test], list(classifier.predict(test))
+    if task.range is not None:
+        from promptlab.metrics.correlation import told
+
+        return {name: told(name, gold, said) for name in task.metrics}
     groups, answers = [example.group for example in test], [example.right for example in test]
     return {
         name: compute(name, gold, said, task.labels, groups=groups, answers=None if task.fixed else answers)
@@ -172,7 +179,7 @@ def predict(
     dtype: options.Dtype = "auto",
     json: options.Json = False,
 ) -> None:
-    """Classify texts with a saved classifier: a label a line."""
+    """Classify texts with a saved classifier: a label, or a number, a line."""
     if not folder.is_dir():
         raise OutputError(f"no folder {folder}. Write the one that promptlab fit --out made.")
     from promptlab.classifier import PromptClassifier
@@ -180,6 +187,12 @@ def predict(
     classifier = PromptClassifier.from_pretrained(folder, backbone, device=device, dtype=dtype)
     rows = _rows(classifier.task_, file, field or [], options.pairs(columns, "--columns"))
     if not rows:
+        return
+    if classifier.task_.range is not None:
+        with use(progress()):
+            found = classifier.predict(rows)
+        for number in map(float, found):
+            out_json({"label": number}) if json else out(f"{number:.3f}")
         return
     with use(progress()):
         shares = classifier.predict_proba(rows)

@@ -57,7 +57,7 @@ def _entries(kind: str) -> Iterator[dict[str, Any]]:
         from promptlab.language.library import load_task, task_names
 
         for task in map(load_task, task_names()):
-            labels, patterns = len(task.labels), len(task.pvps)
+            labels, patterns = _labels(task), len(task.pvps)
             yield {"kind": "task", "name": task.name, "labels": labels, "patterns": patterns, "about": task.about}
         return
     if kind == "backbones":
@@ -66,6 +66,11 @@ def _entries(kind: str) -> Iterator[dict[str, Any]]:
     listed: dict[str, Iterable[Entry]] = {"methods": METHODS, "tunings": TUNINGS, "calibrations": CALIBRATIONS}
     for entry in listed[kind]:
         yield _registered(kind.removesuffix("s"), entry)
+
+
+def _labels(task: "Task") -> int:
+    """How many a row can be answered with; 0 where that is a row's own, or a number."""
+    return len(task.labels) if task.range is None else 0
 
 
 def _registered(kind: str, entry: Entry) -> dict[str, Any]:
@@ -213,7 +218,7 @@ def _read_all(files: list[str]) -> tuple[dict[str, "Task"], list[Fault]]:
 
 def _summary(name: str, task: "Task") -> dict[str, Any]:
     last = sum(pvp.pattern.mask_last for pvp in task.pvps)
-    return {"file": name, "task": task.name, "labels": len(task.labels), "patterns": len(task.pvps), "mask_last": last}
+    return {"file": name, "task": task.name, "labels": _labels(task), "patterns": len(task.pvps), "mask_last": last}
 
 
 def _values(row: dict[str, Any]) -> list[str]:

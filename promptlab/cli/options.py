@@ -50,6 +50,14 @@ SplitSeed = Annotated[
     int | None,
     typer.Option(help="Draw the rows with this seed, and vary only the training.", rich_help_panel=DATA),
 ]
+Track = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TRACKER",
+        help="Curves of the training for tensorboard:DIR, wandb:PROJECT or trackio:PROJECT.",
+        rich_help_panel=OUTPUT,
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Clean JSON on stdout.", rich_help_panel=OUTPUT)]
 
 

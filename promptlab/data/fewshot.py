@@ -93,7 +93,7 @@ def sample(task: Task, splits: Splits, shots: int | str, seed: int, limit: int |
     pool, drawn = splits.unlabeled, set(chosen)
     if pool is None:
         pool = [example.unlabelled() for row, example in enumerate(splits.train) if row not in drawn]
-    test = limited(splits.test, limit)
+    test = limited(splits.test, limit, stratified=task.range is None)
     changed = f"prepare: {task.prepare}: {len(drawn_rows)} rows drawn, {len(train)} to learn from"
     notes = (changed,) if train != drawn_rows else ()
     return Sample(train, pool, test, splits.unlabeled is None, fingerprint(train, pool, test), notes)
@@ -170,8 +170,10 @@ def _too_few(number: int, by_class: dict[str, list[int]]) -> str:
     return f"{number} shots a class, but {', '.join(short)} (rows: {sizes}). Write {fewer}, -k total:N or -k all."
 
 
-def limited(rows: Sequence[Example], limit: int | None) -> list[Example]:
+def limited(rows: Sequence[Example], limit: int | None, stratified: bool = True) -> list[Example]:
     """At most ``limit`` rows in their order, every label in its proportion; always the same ones.
+
+    Labels that are numbers have no proportions (``stratified=False``): they would go by what rounding leaves over.
 
     Groups stay whole, so that fewer rows may come out, and labels are then not looked at.
 
@@ -186,7 +188,7 @@ def limited(rows: Sequence[Example], limit: int | None) -> list[Example]:
         return [rows[row] for row in sorted(_whole_groups(rows, limit))]
     by_class: dict[str, list[int]] = {}
     for row in sorted(range(len(rows)), key=lambda row: _ticket("limit", row)):
-        by_class.setdefault(str(rows[row].label), []).append(row)
+        by_class.setdefault(str(rows[row].label) if stratified else "", []).append(row)
     shares = _shares({label: len(members) for label, members in by_class.items()}, limit)
     kept = [row for label, members in by_class.items() for row in members[: shares[label]]]
     return [rows[row] for row in sorted(kept)]

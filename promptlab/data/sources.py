@@ -125,6 +125,7 @@ def _labels(table: Table, task: Task, column: str | None, needed: bool) -> list[
     if column is None:
         return [()] * table.size
     names, found = _class_names(table, task, column), []
+    told = f": '{column}'" if task.range and column != "label" else ""  # a file may hold several numbers
     known: dict[tuple[type, str], str] = {}
     for row, value in enumerate(map(plain, table.fetch(column))):
         several = value if isinstance(value, list | tuple) and not task.fixed else [value]
@@ -132,7 +133,7 @@ def _labels(table: Table, task: Task, column: str | None, needed: bool) -> list[
         for each in several or [None]:
             each = names.get(each, each) if names else each
             key = (type(each), str(each))
-            label = known.get(key) or _label(each, task, table.place(row), needed)
+            label = known.get(key) or _label(each, task, f"{table.place(row)}{told}", needed)
             if label is not None:
                 known[key] = label
                 right.append(label)
@@ -154,7 +155,8 @@ def _label(value: Any, task: Task, place: str, needed: bool) -> str | None:
     text = "" if value is None else str(value).strip()
     if not text or (text == _HIDDEN and _HIDDEN not in task.values and task.range is None):
         if needed:
-            choice = f"one of {', '.join(task.labels)}" if task.labels and task.range is None else "one"
+            choice = f"one of {', '.join(task.labels)}" if task.labels else "one"
+            choice = f"a number from {task.range}" if task.range else choice
             raise DataError(f"{place}: no label, and labels are needed here. Write {choice}.")
         return None
     try:

@@ -53,8 +53,11 @@ def labels_of(y: Any, task: Task, hint: str = "") -> Targets:
 def classes_of(task: Task, written: Mapping[str, Any]) -> tuple[np.ndarray, list[int]]:
     """Values of all labels, sorted, ``(labels,)``; and for each its label's place in the task.
 
-    A label that no row has is named, or numbered where the others are numbers.
+    A label that no row has is named, or numbered where the others are numbers. A task of numbers has no such values,
+    and one place.
     """
+    if task.range is not None:
+        return np.zeros(0), [0]
     values = [written.get(label, _unseen(label, at, written)) for at, label in enumerate(task.labels)]
     if len({str(value) for value in values}) < len(values):
         values = list(task.labels)
@@ -89,7 +92,8 @@ def _listed(y: Any) -> list[Any]:
 
 def _label(value: Any, task: Task, place: str, hint: str) -> str:
     if _missing(value):
-        raise DataError(f"{place}: no label. Write one of {', '.join(task.labels)}.")
+        choice = f"a number from {task.range}" if task.range else f"one of {', '.join(task.labels)}"
+        raise DataError(f"{place}: no label. Write {choice}.")
     try:
         return task.label_of(value)
     except DataError as error:

@@ -26,9 +26,14 @@ def difference_table(compared: Sequence[Difference], found: Sequence[Summary], a
         columns["task"] = [one.task for one in compared]
     if len(_unique(one.shots for one in found)) > 1:
         columns["k"] = [str(one.shots) for one in compared]
-    columns |= {"against": [one.against for one in compared], "accuracy": [str(one) for one in compared]}
+    numeric = {one.task for one in found if one.rows[0].get("range")}
+    kinds = {one.task in numeric for one in compared}
+    points = {False: "accuracy", True: "nearness (100 less the mean error in % of the range)"}
+    measured = " or, of numbers, of ".join(points[kind] for kind in sorted(kinds))
+    head = "accuracy" if kinds == {False} else "nearness" if kinds == {True} else "difference"
+    columns |= {"against": [one.against for one in compared], head: [str(one) for one in compared]}
     rival = against or f"the best baseline ({', '.join(BASELINES)})"
-    caption = f"against {rival}, in points of accuracy; 95 % interval over test rows and seeds"
+    caption = f"against {rival}, in points of {measured}; 95 % interval over test rows and seeds"
     bold = frozenset((at, len(columns) - 1) for at, one in enumerate(compared) if one.sure)
     return Table(caption, list(columns), list(zip(*columns.values(), strict=True)), bold)
 

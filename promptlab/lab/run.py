@@ -22,15 +22,15 @@ import numpy as np
 
 from promptlab.errors import PromptlabError, SettingError
 from promptlab.lab.cells import Cell, Run
+from promptlab.lab.outcome import gold, outcome, width
 from promptlab.lab.store import Finished, Row, Store
-from promptlab.methods.method import Job, probabilities
-from promptlab.metrics.classify import compute
+from promptlab.methods.method import Job
 from promptlab.progress import track
+from promptlab.training.curves import tell, under
 
 log = logging.getLogger("promptlab")
 
 _PACKAGES = ("promptlab", "torch", "transformers", "datasets", "scikit-learn", "numpy", "safetensors")
-_BESIDE = ("accuracy", "macro_f1", "ece")  # metrics that every row has beside its task's own
 
 
 @dataclass(frozen=True)
@@ -73,16 +73,24 @@ def run_cells(cells: Sequence[Cell], store: Store, backbone: Callable[[], Any]) 
     with track("compare", total=sum(len(cell.runs) for cell in cells)) as advance:
         for cell in cells:
             model = backbone() if cell.contender.method.needs_backbone else None
-            with track(str(cell), total=len(cell.runs)) as inner:
+            with under(str(cell)), track(str(cell), total=len(cell.runs)) as inner:
                 try:
                     for finished in _rows(cell, model):
                         store.write(finished)
+                        _tell(finished)
                         inner(len(finished))
                 except PromptlabError as error:
                     failures[str(cell)] = str(error)
                     log.warning("%s: %s", cell, error)
             advance(len(cell.runs))
     return failures
+
+
+def _tell(finished: Sequence[Finished]) -> None:
+    """Results for the tracker in use: a point a seed."""
+    for one in finished:
+        named = {name: one.row[name] for name in ("seconds", "peak_memory_bytes", "stored_parameters")}
+        tell(one.row["seed"], {f"result/{name}": value for name, value in {**one.row["metrics"], **named}.items()})
 
 
 def _rows(cell: Cell, model: Any) -> Iterator[list[Finished]]:
@@ -122,15 +130,10 @@ def _job(run: Run) -> Job:
 
 
 def _checked(scores: np.ndarray, run: Run) -> np.ndarray:
-    wanted = (len(run.sample.test), max(map(len, _choices(run)), default=0))
+    wanted = (len(run.sample.test), width(run.task, run.sample.test))
     if scores.shape != wanted:
         raise SettingError(f"{run.contender.text} gave scores {scores.shape} where {wanted} (rows, labels) are due.")
     return scores
-
-
-def _choices(run: Run) -> list[tuple[str, ...]]:
-    """What can be answered for each test row."""
-    return [run.task.choices(example) for example in run.sample.test]
 
 
 def _shared(done: Sequence[Scored]) -> list[Scored]:
@@ -142,9 +145,8 @@ def _shared(done: Sequence[Scored]) -> list[Scored]:
 
 
 def _finish(scored: Scored, model: Any, together: Sequence[str]) -> Finished:
-    gold = np.array([scored.run.task.gold(example) for example in scored.run.sample.test], dtype=np.int64)
-    row = {**_what(scored.run), **_outcome(scored, gold), **_circumstances(scored, model), "together": list(together)}
-    return Finished(plain(row), scored.scores, gold)
+    row = {**_what(scored.run), **_outcome(scored), **_circumstances(scored, model), "together": list(together)}
+    return Finished(plain(row), scored.scores, gold(scored.run.task, scored.run.sample.test))
 
 
 def _what(run: Run) -> Row:
@@ -161,26 +163,18 @@ def _what(run: Run) -> Row:
         "seed": run.seed,
         "limit": run.limit,
         "labels": run.task.labels,
+        **({"range": [run.task.range.low, run.task.range.high]} if run.task.range else {}),
         "labelled_rows": len(sample.train),
         "unlabelled_rows": len(sample.unlabeled),
         "test_rows": len(sample.test),
     }
 
 
-def _outcome(scored: Scored, gold: np.ndarray) -> Row:
-    task, test = scored.run.task, scored.run.sample.test
-    choices, lost = _choices(scored.run), np.isnan(scored.scores)
-    usable = np.where(lost, -np.inf, scored.scores)
-    answers = [choices[row][at] for row, at in enumerate(usable.argmax(axis=1))]
-    level = lost.any(axis=1, keepdims=True) & ~np.isneginf(scored.scores)
-    sure = probabilities(np.where(level, 0.0, scored.scores))
-    right, groups = [choices[row][at] for row, at in enumerate(gold)], [example.group for example in test]
-    names = dict.fromkeys([*task.metrics, *_BESIDE])
-    own = (None, None) if task.fixed else (choices, [example.right for example in test])
-    metrics = {name: compute(name, right, answers, task.labels, sure, groups, *own) for name in names}
-    notes = [*_list(scored.facts.get("notes")), *_sample_notes(scored.run)]
-    notes += [f"{int(lost.any(axis=1).sum())} test rows without finite scores"] if lost.any() else []
-    return {"metric": task.metrics[0], "score": metrics[task.metrics[0]], "metrics": metrics, "notes": notes}
+def _outcome(scored: Scored) -> Row:
+    task, found = scored.run.task, outcome(scored.run.task, scored.run.sample.test, scored.scores)
+    notes = [*_list(scored.facts.get("notes")), *_sample_notes(scored.run), *found.notes]
+    first = found.metrics[task.metrics[0]]
+    return {"metric": task.metrics[0], "score": first, "metrics": found.metrics, "notes": notes}
 
 
 def _sample_notes(run: Run) -> list[str]:

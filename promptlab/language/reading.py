@@ -15,7 +15,8 @@ from promptlab.language.grammar import RESERVED, is_field_name, scan
 from promptlab.language.letters import MOST, letters, lists, too_many
 from promptlab.language.letters import NAME as LETTERS
 from promptlab.language.pattern import Pattern, pattern_faults, unknown_field
-from promptlab.language.task import PVP, Range, Task, name_faults
+from promptlab.language.range import ENDS, Range, metric_fault
+from promptlab.language.task import PVP, Task, name_faults
 from promptlab.language.verbalizer import Verbalizer, word_faults
 
 _NEEDED = {
@@ -49,7 +50,8 @@ def read_keys(root: Node, faults: Faults) -> Task:
     labels, values, span = _labels(root, faults)
     verbalizers = _verbalizers(root, labels, inputs, faults)
     pvps = _patterns(root, verbalizers, inputs, labels, generates, faults)
-    metrics = _metrics(root, "pearson" if span else "accuracy", faults)
+    _refuse_lists(pvps if span else (), root, faults)
+    metrics = _metrics(root, span, faults)
     dataset = _dataset(root, faults)
     _check_names(root, texts, inputs, faults)
     faults.refuse()
@@ -161,7 +163,7 @@ def _inputs(root: Keys, faults: Faults) -> dict[str, str]:
 def _labels(root: Keys, faults: Faults) -> tuple[tuple[str, ...], dict[str, str], Range | None]:
     node = root.get("labels")
     if isinstance(node, Keys) and list(node) == ["range"] and isinstance(node["range"], Items):
-        return ("low", "high"), {}, _range(node["range"], faults)
+        return ENDS, {}, _range(node["range"], faults)
     if not isinstance(node, Keys | Items):
         if node is not None:
             faults.add(node.line, f"labels is {_kind(node)}. Write {_NEEDED['labels']}.")
@@ -188,15 +190,17 @@ def _values(node: Keys, labels: Sequence[str], faults: Faults) -> dict[str, str]
     return values
 
 
+def _refuse_lists(pvps: Sequence[PVP], root: Keys, faults: Faults) -> None:
+    for name in dict.fromkeys(pvp.pattern.name for pvp in pvps if lists(pvp.pattern.parts)):
+        fault = f"pattern '{name}' lists the labels, and a range has none to list. Leave {{labels}} out."
+        faults.add(root.lines["patterns"], fault)
+
+
 def _range(node: Items, faults: Faults) -> Range | None:
-    try:
-        low, high = (float(str(each)) for each in node)
-    except ValueError:
-        low, high = 0.0, 0.0
-    if low < high:
-        return Range(low, high)
-    faults.add(node.line, "range is not two rising numbers. Write range: [0, 5].")
-    return None
+    found = Range.of([str(each) for each in node])
+    if found is None:
+        faults.add(node.line, "range is not two rising numbers. Write range: [0, 5].")
+    return found
 
 
 def _verbalizers(root: Keys, labels: Sequence[str], inputs: Mapping[str, str], faults: Faults) -> dict[str, Verbalizer]:
@@ -319,8 +323,13 @@ def _spoken(
     return [verbalizers[each] for each in dict.fromkeys(chosen) if each in verbalizers]
 
 
-def _metrics(root: Keys, default: str, faults: Faults) -> tuple[str, ...]:
-    return _texts(root["metric"], "metric", faults) if "metric" in root else (default,)
+def _metrics(root: Keys, span: Range | None, faults: Faults) -> tuple[str, ...]:
+    if "metric" not in root:
+        return span.metrics[:1] if span else ("accuracy",)
+    found = _texts(root["metric"], "metric", faults)
+    for fault in filter(None, map(metric_fault, found)) if span else ():
+        faults.add(root.lines["metric"], fault)
+    return found
 
 
 def _dataset(root: Keys, faults: Faults) -> dict[str, object] | None:

@@ -10,15 +10,17 @@ from typing import Any
 
 import yaml
 
-from promptlab.errors import DataError, Fault, PatternError, did_you_mean
+from promptlab.errors import DataError, Fault, PatternError, SettingError, did_you_mean
 from promptlab.language.example import Example
 from promptlab.language.letters import GENERATED, generated, letters, lists, put_in
 from promptlab.language.pattern import Pattern, pattern_faults
+from promptlab.language.range import Range
 from promptlab.language.verbalizer import Verbalizer, word_faults
 
 _WHOLE = re.compile(r"[+-]?\d+")
 _PLAIN = re.compile(r"\w[\w-]*")
 _CHOICES = ("all", "first", "each")
+_METRICS = ("accuracy",)
 
 
 @dataclass(frozen=True)
@@ -31,28 +33,6 @@ class PVP:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", self.name or self.pattern.name)
-
-
-@dataclass(frozen=True)
-class Range:
-    """Labels that are numbers from ``low`` to ``high`` (regression); label words stand for its two ends."""
-
-    low: float
-    high: float
-
-    def read(self, value: str) -> str:
-        """The value, checked.
-
-        Raises:
-            DataError: no number, or one outside the range.
-        """
-        try:
-            inside = self.low <= float(value) <= self.high
-        except ValueError:
-            inside = False
-        if not inside:
-            raise DataError(f"label '{value}' is no number from {self.low:g} to {self.high:g}.")
-        return value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +48,7 @@ class Task:
         about: one question in plain words.
         instruction: stands before demonstrations; ``about`` where it is left out.
         values: label of each value that the data may hold, the names themselves included (ids are not).
-        metrics: the first is a run's score.
+        metrics: the first is a run's score; left out, the Pearson correlation under a ``range``.
         dataset: where the hub has it (``path``, ``name``, splits, ``columns``).
         prepare: a registered step that examples go through first.
         group: the column by which rows are drawn together.
@@ -83,7 +63,7 @@ class Task:
     about: str = ""
     instruction: str = ""
     values: Mapping[str, str] = field(default_factory=dict)
-    metrics: tuple[str, ...] = ("accuracy",)
+    metrics: tuple[str, ...] = _METRICS
     dataset: Mapping[str, Any] | None = None
     prepare: str | None = None
     group: str | None = None
@@ -92,6 +72,8 @@ class Task:
 
     def __post_init__(self) -> None:
         names = {label: label for label in self.labels if self.range is None}
+        if self.range is not None and self.metrics == _METRICS:
+            object.__setattr__(self, "metrics", self.range.metrics[:1])
         object.__setattr__(self, "values", names | dict(self.values))
         object.__setattr__(self, "instruction", self.instruction or self.about)
         object.__setattr__(self, "pvps", tuple(map(self._settled, self.pvps)))
@@ -110,6 +92,24 @@ class Task:
     def per_example(self) -> bool:
         """Whether rows have words of their own: candidates, or label words that name fields."""
         return not self.fixed or any(pvp.verbalizer.per_example for pvp in self.pvps)
+
+    @property
+    def outputs(self) -> int:
+        """Numbers that answer a row: one a label, or the one of a regression; 0 where rows bring their own answers."""
+        return len(self.labels) if self.range is None else 1
+
+    def number(self, example: Example) -> float:
+        """The right number of a row, under a ``range``.
+
+        Raises:
+            DataError: there is no label, or it is no number of the range.
+            SettingError: the task asks for no numbers.
+        """
+        if self.range is None:
+            raise SettingError(f"'{self.name}' asks for labels, not for numbers. Write labels: {{range: [0, 5]}}.")
+        if example.label is None:
+            raise DataError(f"no label. Write a number from {self.range}.")
+        return float(self.range.read(example.label))
 
     def choices(self, example: Example) -> tuple[str, ...]:
         """What can be answered for a row: the labels, or the row's own candidates.
@@ -252,7 +252,7 @@ class Task:
 
     def _written_labels(self) -> Any:
         if self.range is not None:
-            return {"range": [str(self.range.low), str(self.range.high)]}
+            return self.range.written()
         return dict(self.values) if len(self.values) > len(self.labels) else list(self.labels)
 
     def _written_verbalizers(self) -> dict[str, Any]:

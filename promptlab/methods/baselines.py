@@ -3,8 +3,9 @@
     majority:  score of a label = log((its labelled rows + 1) / (all labelled rows + labels))
     tfidf:     words and pairs of words of a row, weighed (1 + log count) x idf, scaled to length 1
                -> logistic regression with an L2 penalty
+    numbers:   majority says the mean of the labelled rows, tfidf is ridge regression (penalty 1 / C)
 
-TF-IDF, its sublinear counts and the regression are scikit-learn's. Texts of several inputs are joined by line ends.
+TF-IDF, its sublinear counts and the regressions are scikit-learn's. Texts of several inputs are joined by line ends.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,7 +24,7 @@ _UNSEEN = -30.0  # the score of a label without labelled rows: last, and still a
 
 @dataclass(frozen=True)
 class Majority:
-    """Always the commonest label of the labelled rows; the task's first of those where several are."""
+    """Always the commonest label of the labelled rows, the task's first of those where several are; or their mean."""
 
     needs_labels: ClassVar[bool] = True
     needs_backbone: ClassVar[bool] = False
@@ -36,6 +37,10 @@ class Majority:
             DataError: a job has no labelled rows, or its task no classes.
         """
         for job in jobs:
+            if job.task.range is not None:
+                middle = _numbers(job).mean(keepdims=True)
+                yield job, Constant(job.task, middle, {"examples_seen": len(job.labelled)})
+                continue
             counts = np.bincount(_targets(job, "majority"), minlength=len(job.task.labels))
             shares = (counts + 1) / (counts.sum() + len(counts))
             yield job, Constant(job.task, np.log(shares), {"examples_seen": len(job.labelled)})
@@ -43,7 +48,7 @@ class Majority:
 
 @dataclass(frozen=True)
 class Tfidf:
-    """Logistic regression on TF-IDF.
+    """Logistic regression on TF-IDF; ridge regression where labels are numbers.
 
     Args:
         C: inverse strength of the L2 penalty (scikit-learn's); from 0.1 to 1000 it hardly matters with 8 to 64 rows a
@@ -72,7 +77,15 @@ class Tfidf:
             DataError: a job has no labelled rows, or its task no classes.
         """
         for job in jobs:
-            yield job, self._fitted(job)
+            yield job, self._fitted(job) if job.task.range is None else self._ridge(job)
+
+    def _ridge(self, job: Job) -> "Linear":
+        numbers, texts = _numbers(job), [_joined(job.task, example) for example in job.labelled]
+        vocabulary, idf = self._weighed(texts)
+        coef, intercept = np.zeros((1, len(idf))), numbers.mean(keepdims=True)
+        if vocabulary:
+            coef, intercept = ridge(_weights(texts, self.ngrams, vocabulary, idf), numbers, self.C)
+        return Linear(job.task, self.ngrams, vocabulary, idf, coef, intercept, {"examples_seen": len(job.labelled)})
 
     def _fitted(self, job: Job) -> "Linear":
         targets, texts = _targets(job, "tfidf"), [_joined(job.task, example) for example in job.labelled]
@@ -121,7 +134,7 @@ class Constant:
         self.facts.setdefault("stored_parameters", 0)
 
     def scores(self, examples: Sequence[Example]) -> np.ndarray:
-        """Log of the smoothed shares of the labels, ``(examples, labels)``."""
+        """Log of the smoothed shares of the labels, ``(examples, labels)``; or the mean number, ``(examples, 1)``."""
         return np.tile(self.each, (len(examples), 1))
 
     def keep(self) -> "Constant":
@@ -158,11 +171,13 @@ class Linear:
         self.facts.setdefault("stored_parameters", self.coef.size + self.intercept.size)
 
     def scores(self, examples: Sequence[Example]) -> np.ndarray:
-        """Log-odds, up to a shift a row, ``(examples, labels)``."""
+        """Log-odds, up to a shift a row, ``(examples, labels)``; numbers, held in their range, ``(examples, 1)``."""
         if not self.vocabulary or not examples:
             return np.tile(self.intercept, (len(examples), 1))
         texts = [_joined(self.task, example) for example in examples]
-        return np.asarray(_weights(texts, self.ngrams, self.vocabulary, self.idf) @ self.coef.T) + self.intercept
+        found = np.asarray(_weights(texts, self.ngrams, self.vocabulary, self.idf) @ self.coef.T) + self.intercept
+        span = self.task.range
+        return found if span is None else np.clip(found, span.low, span.high)
 
     def keep(self) -> "Linear":
         """Itself: nothing outlives a fit."""
@@ -195,11 +210,26 @@ def _targets(job: Job, name: str) -> np.ndarray:
             "method that asks patterns: zero-shot, in-context or prompt."
         )
     labels = {label: at for at, label in enumerate(job.task.labels)}
-    if not labels or job.task.range is not None:
+    if not labels:
         raise DataError(f"{name} chooses among the labels of a task, and '{job.task.name}' has none.")
     if not job.labelled:
         raise DataError(f"{name} learns from labelled rows, and there are none. Write -k 1 or more.")
     return np.array([labels[str(example.label)] for example in job.labelled])
+
+
+def _numbers(job: Job) -> np.ndarray:
+    """Each labelled row's number, ``(rows,)``."""
+    if not job.labelled:
+        raise DataError("no labelled rows, and a baseline learns from them. Write -k total:1 or more.")
+    return np.array([job.task.number(example) for example in job.labelled])
+
+
+def ridge(features: Any, numbers: np.ndarray, C: float) -> tuple[np.ndarray, np.ndarray]:
+    """Ridge regression with the penalty ``1 / C``: weights ``(1, width)`` and intercept ``(1,)``."""
+    from sklearn.linear_model import Ridge
+
+    found = Ridge(alpha=1 / C).fit(features, numbers)
+    return np.asarray(found.coef_)[None], np.array([found.intercept_])
 
 
 def _joined(task: Task, example: Example) -> str:

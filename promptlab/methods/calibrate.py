@@ -53,7 +53,8 @@ def check_calibration(kind: str, job: Job, transductive: bool = False) -> None:
     """Refuses what cannot be calibrated; to be asked before anything is learnt.
 
     Raises:
-        SettingError: unknown kind, a task whose rows have words of their own, or ``transductive`` beside another kind.
+        SettingError: unknown kind, a task of numbers or whose rows have words of their own, or ``transductive`` beside
+            another kind.
         DataError: ``batch`` without rows.
     """
     if kind not in KINDS:
@@ -64,6 +65,10 @@ def check_calibration(kind: str, job: Job, transductive: bool = False) -> None:
         raise SettingError(
             f"calibration={kind} finds one number a label, and each row of {job.task.name} has label words of its own. "
             "Write calibration=none."
+        )
+    if kind != "none" and job.task.range is not None:
+        raise SettingError(
+            f"calibration={kind} shifts label scores, and {job.task.name} answers with numbers. Write calibration=none."
         )
     if kind == "batch" and not (job.queries if transductive else job.unlabelled):
         raise _rowless()

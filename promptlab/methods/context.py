@@ -72,11 +72,11 @@ class InContext(Model):
     _known: np.ndarray | None = field(default=None, init=False, repr=False)  # vectors of ``rows``
 
     def scores(self, examples: Sequence[Example]) -> np.ndarray:
-        """Log-scores of what each row can be answered with, ``(examples, labels)``."""
+        """Log-scores of what each row can be answered with, ``(examples, labels)``; numbers as any model gives them."""
         read = self.read(examples)
         found = self.score(read)
         self._tell(read, found)
-        return found.labels if self.bias is None else found.labels - self.bias
+        return self.answers(found.labels if self.bias is None else found.labels - self.bias)
 
     def read(self, examples: Sequence[Example]) -> Read:
         """Lays out rows, each after its demonstrations.

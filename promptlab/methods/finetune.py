@@ -2,7 +2,7 @@
 
     read the text (two texts as a pair), pool one vector
     a fresh head turns it into label scores
-    train head and tuning together:  cross-entropy
+    train head and tuning together:  cross-entropy; of a number (regression) the squared error of one output
 
 The head is the architecture's own; what it reads is its own way too, unless ``pool`` says otherwise.
 """

@@ -47,8 +47,12 @@ def cloze_member(job: Job, pvp: PVP, key: str) -> Member:
     """A member that learns the job's rows through a pattern.
 
     Where rows bring their own candidates and several are right, each right one is a row of its own, against the wrong
-    ones (arXiv:2009.07118), which are all that a pattern that lists them then shows.
+    ones (arXiv:2009.07118), which are all that a pattern that lists them then shows. A number is a soft label of the
+    two words between which it lies (``language/range.py``).
     """
+    if job.task.range is not None:
+        high = weights(job)
+        return _member(job, key, job.labelled, np.stack([1 - high, high], axis=1), pvp)
     golds = _golds(job)
     if job.task.fixed:
         return _member(job, key, job.labelled, np.array([first for first, *_ in golds]), pvp)
@@ -65,11 +69,13 @@ def cloze_member(job: Job, pvp: PVP, key: str) -> Member:
 
 
 def head_member(job: Job, key: str) -> Member:
-    """A member that learns the job's rows with a head.
+    """A member that learns the job's rows with a head; numbers as what its one output should say, from -1 to 1.
 
     Raises:
         SettingError: the task has no fixed labels.
     """
+    if job.task.range is not None:
+        return _member(job, key, job.labelled, 2 * weights(job) - 1, None)
     fixed(job.task)
     return _member(job, key, job.labelled, gold(job), None)
 
@@ -84,12 +90,32 @@ def gold(job: Job) -> np.ndarray:
     return np.array([first for first, *_ in _golds(job)])
 
 
-def _golds(job: Job) -> list[tuple[int, ...]]:
-    labelled(job.task)
+def weights(job: Job) -> np.ndarray:
+    """Where the labelled rows' numbers lie in their range, from 0 to 1, ``(rows,)``.
+
+    Raises:
+        DataError: there is no labelled row, or one's label is no number of the range.
+    """
+    _some(job, "total:1")
+    found, span = [], job.task.range
+    for row, example in enumerate(job.labelled, 1):
+        try:
+            found.append(span.weight(job.task.number(example)) if span else 0.0)
+        except DataError as error:
+            raise DataError(f"labelled row {row}: {error}") from None
+    return np.array(found)
+
+
+def _some(job: Job, least: str = "1") -> None:
     if not job.labelled:
         raise DataError(
-            f"{job.task.name}: this method learns from labelled rows, and there are none. Give -k 1 or more."
+            f"{job.task.name}: this method learns from labelled rows, and there are none. Give -k {least} or more."
         )
+
+
+def _golds(job: Job) -> list[tuple[int, ...]]:
+    labelled(job.task)
+    _some(job)
     found = []
     for row, example in enumerate(job.labelled, 1):
         try:
@@ -110,7 +136,7 @@ def _member(
     rates = {name: float(job.settings[name]) for name in ("lr", "weight_decay") if name in job.settings}
     return Member(
         key=f"{job.task.name}/{key}/seed{job.seed}", examples=rows, targets=targets,
-        labels=len(job.task.labels), inputs=tuple(job.task.inputs), pvp=pvp, choices=choices,
+        labels=job.task.outputs, inputs=tuple(job.task.inputs), pvp=pvp, choices=choices,
         unlabelled=job.unlabelled, **rates,
     )  # fmt: skip
 

@@ -26,7 +26,7 @@ def mergeable(predictor: Predictor, system: str) -> Model:
         system: what it is called.
 
     Raises:
-        SettingError: it is several models, learnt no weights, or is calibrated.
+        SettingError: it is several models, learnt no weights, is calibrated, or its head says numbers.
     """
     if isinstance(predictor, Ensemble):
         if len(predictor.members) > 1:
@@ -37,6 +37,11 @@ def mergeable(predictor: Predictor, system: str) -> Model:
         return mergeable(predictor.members[0], system)
     if not isinstance(predictor, Model) or predictor.tuning is None:
         raise SettingError(f"{system} changes no weights of a backbone, so there is nothing to merge. {_INSTEAD}")
+    if predictor.pvp is None and predictor.task.range is not None:
+        raise SettingError(
+            f"{system} answers with a number from {predictor.task.range}, which a plain checkpoint's head has no scale "
+            f"for. {_INSTEAD}"
+        )
     if predictor.bias is not None:
         raise SettingError(f"{system} is calibrated, which a plain checkpoint cannot hold. {_INSTEAD}")
     return predictor

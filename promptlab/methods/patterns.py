@@ -7,19 +7,20 @@ from promptlab.errors import BackboneError, SettingError
 from promptlab.language.task import PVP, Task
 
 
-def usable(task: Task, backbone: Backbone, choice: str) -> tuple[Sequence[PVP], list[str]]:
+def usable(task: Task, backbone: Backbone, choice: str, numbers: bool = False) -> tuple[Sequence[PVP], list[str]]:
     """Patterns to ask, and the notes a row should carry.
 
     Args:
         task: whose patterns.
         backbone: a causal one can only use patterns without a field after the mask.
         choice: ``first``, ``all``, or names joined by ``+``.
+        numbers: whether the method can answer with a number between two label words.
 
     Raises:
         BackboneError: none is usable, or one that was asked for by name is not.
         SettingError: the task has nothing to choose from, or a pattern is for some rows only (``when``).
     """
-    labelled(task)
+    labelled(task, numbers)
     if backbone.kind != "causal":
         return unconditional(task, task.select(choice)), []
     chosen = task.select("all" if choice == "first" else choice)
@@ -50,28 +51,40 @@ def unconditional(task: Task, pvps: Sequence[PVP]) -> Sequence[PVP]:
     return pvps
 
 
-def labelled(task: Task) -> None:
+def labelled(task: Task, numbers: bool = False) -> None:
     """Refuses tasks without labels or candidates to choose from.
 
+    Args:
+        task: what is asked.
+        numbers: whether labels may be numbers.
+
     Raises:
-        SettingError: labels are numbers, or texts to be generated.
+        SettingError: labels are numbers that the method cannot answer with, or texts to be generated.
     """
-    kinds = {"numbers (regression)": task.range, "texts to generate": task.generates}
+    if task.range is not None and not numbers:
+        raise SettingError(
+            f"{task.name}: its labels are numbers (regression), and this method chooses among labels. Write prompt, "
+            "finetune, zero-shot, probe, tfidf or majority."
+        )
     none = "" if task.labels or task.candidates else "missing"
-    wrong = next((kind for kind, there in kinds.items() if there), none)
+    wrong = "texts to generate" if task.generates else none
     if wrong:
         raise SettingError(
             f"{task.name}: its labels are {wrong}, which no method here takes yet. Write a fixed list of labels."
         )
 
 
-def fixed(task: Task) -> None:
-    """Refuses what a head cannot choose from: it has one output a label.
+def fixed(task: Task, numbers: bool = False) -> None:
+    """Refuses what a head cannot answer: it has one output a label, or one for a number.
+
+    Args:
+        task: what is asked.
+        numbers: whether labels may be numbers.
 
     Raises:
         SettingError: as for :func:`labelled`, or rows bring their own candidates.
     """
-    labelled(task)
+    labelled(task, numbers)
     if not task.fixed:
         raise SettingError(
             f"{task.name}: its rows bring their own candidates ('{task.candidates}'), and this method learns one "

@@ -25,7 +25,7 @@ from promptlab.backbone.score import pooled
 from promptlab.errors import DataError, SettingError
 from promptlab.language.example import Example
 from promptlab.language.task import PVP, Task
-from promptlab.methods.method import Predictor, Saved
+from promptlab.methods.method import Predictor, Saved, probabilities
 from promptlab.registry import TUNINGS
 from promptlab.tuning.tuning import Tuning
 from promptlab.tuning.words import Words
@@ -72,12 +72,24 @@ class Model:
     def scores(self, examples: Sequence[Example]) -> np.ndarray:
         """Label scores, ``(examples, labels)``: log-probabilities of label words, or a head's logits.
 
-        Where rows bring their own candidates: ``(examples, widest)``, minus infinity where a row has fewer.
+        Where rows bring their own candidates: ``(examples, widest)``, minus infinity where a row has fewer. Where
+        labels are numbers: the number itself, ``(examples, 1)``.
         """
         inside = {name: one for name, one in self.state.items() if not name.startswith("head.")}
         with self.tuning.applied(self.backbone, inside) if self.tuning else nullcontext():
             found = self._cloze(self.pvp, examples).labels if self.pvp else self._head(examples)
-        return found if self.bias is None else found - self.bias
+        return self.answers(found if self.bias is None else found - self.bias)
+
+    def answers(self, scores: np.ndarray) -> np.ndarray:
+        """Label scores as they are, ``(examples, labels)``; of a regression the number they say, ``(examples, 1)``.
+
+        Through two words it lies between its ends as the high word's share of the two says (``language/range.py``).
+        """
+        span = self.task.range
+        if span is None:
+            return scores
+        found: np.ndarray = span.value(probabilities(scores)[:, 1:] if self.pvp else np.clip((1 + scores) / 2, 0, 1))
+        return found
 
     def keep(self) -> "Model":
         """The same with its tensors copied to the CPU."""
@@ -112,7 +124,7 @@ class Model:
     def head(self) -> "Ready":
         """The head with what it has learnt, on the backbone's device; where ``pvp`` is None."""
         dtype = torch.promote_types(self.backbone.dtype, torch.float32)
-        shape = head_for(self.backbone, len(self.task.labels), self.pool)
+        shape = head_for(self.backbone, self.task.outputs, self.pool)
         module = shape.draw(torch.Generator().manual_seed(0), dtype).to(self.backbone.device)
         learnt = {name.removeprefix("head."): one for name, one in self.state.items() if name.startswith("head.")}
         return Ready(module, {name: learnt.get(name, one).to(one) for name, one in module.named_parameters()}, dtype)

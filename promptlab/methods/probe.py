@@ -2,7 +2,7 @@
 
     read the text with the frozen backbone, average its last hidden states over real tokens
     scale each vector to length 1
-    fit a multinomial logistic regression on the labelled rows
+    fit a multinomial logistic regression on the labelled rows; ridge (penalty 1 / C) where labels are numbers
 
 Nothing of the backbone changes: it is the cheapest use of its features, and often a strong one.
 """
@@ -18,7 +18,8 @@ from promptlab.backbone.encode import Encoder
 from promptlab.backbone.score import pooled
 from promptlab.language.example import Example
 from promptlab.language.task import Task
-from promptlab.methods.members import gold
+from promptlab.methods.baselines import ridge
+from promptlab.methods.members import gold, weights
 from promptlab.methods.method import Job, Predictor, Saved
 from promptlab.methods.patterns import fixed
 
@@ -44,9 +45,13 @@ class Probe:
 
         encoder, known = Encoder(backbone), Vectors()
         for job in jobs:
-            fixed(job.task)
-            targets = gold(job)
+            fixed(job.task, numbers=True)
             probed = Probed(job.task, backbone, encoder, self.pool, known=known)
+            if job.task.range is not None:
+                numbers = job.task.range.value(weights(job))
+                yield job, probed.holding(*ridge(probed.features(job.labelled), numbers, self.C), np.zeros(1))
+                continue
+            targets = gold(job)
             features = probed.features(job.labelled)
             if len(set(targets.tolist())) == 1:  # nothing to tell apart: always that label
                 rows = np.zeros((1, features.shape[1]))
@@ -101,10 +106,13 @@ class Probed:
         return np.stack([known[text] for text in texts]) if texts else unit
 
     def scores(self, examples: Sequence[Example]) -> np.ndarray:
-        """Label scores, ``(examples, labels)``; a label without a labelled row never wins."""
-        found = np.full((len(examples), len(self.task.labels)), -1e9)
+        """Label scores, ``(examples, labels)``; a label without a labelled row never wins.
+
+        Numbers, held in their range, are ``(examples, 1)``.
+        """
+        found, span = np.full((len(examples), self.task.outputs), -1e9), self.task.range
         found[:, self.seen] = self.features(examples) @ self.coef.T + self.intercept
-        return found
+        return found if span is None else np.clip(found, span.low, span.high)
 
     def keep(self) -> "Probed":
         """The same without the features of rows it has seen."""

@@ -3,6 +3,7 @@
     fill the pattern with each labelled text
     train so that the label's word wins at the mask:  cross-entropy of softmax over label scores;
         words of several tokens, or a row's own: hinge over its choices, in one pass
+        a number: KL of the two words between which it lies  (regression; LM-BFF, section 4.2; language/range.py)
     optionally beside it, masked words of unlabelled text in the same pattern:  L = (1 - a) CE + a MLM
     answer the label with the highest score; several patterns: one model each, the mean of their scores
 
@@ -71,13 +72,13 @@ class Prompt:
         check_decoding(self.decoding)
         encoder = Encoder(backbone)
         for alike in grouped(jobs):
-            pvps, notes = usable(alike[0].task, backbone, self.patterns)
+            pvps, notes = usable(alike[0].task, backbone, self.patterns, numbers=True)
             for job in alike:
                 check_calibration(self.calibration, job, self.transductive)
             members = [cloze_member(job, pvp, f"prompt/{pvp.name}") for job in alike for pvp in pvps]
             recipe = Recipe(
                 steps=self.steps or defaults(alike[0]).steps, batch=self.batch, mlm=self.mlm, mlm_batch=self.mlm_batch,
-                budget=self.budget,
+                budget=self.budget, temperature=1.0,
             )  # fmt: skip
             label = f"prompt {alike[0].task.name}"
             if isinstance(tuning, Words):

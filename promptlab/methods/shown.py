@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from promptlab.backbone.backbone import Backbone
 from promptlab.errors import DataError, PromptlabError, SettingError, did_you_mean
 from promptlab.language.example import Example
@@ -31,7 +33,8 @@ class Shown:
     """Texts as they were read. Iterating gives the rows of all texts, one a pattern and member.
 
     Args:
-        texts: of each ``fields``, ``label`` and ``probabilities`` (None where nothing was learnt yet), ``patterns``.
+        texts: of each ``fields``, ``label`` and ``probabilities`` (None where nothing was learnt yet; of a regression
+            ``label`` is the number, and there are no probabilities), ``patterns``.
     """
 
     texts: tuple[dict[str, Any], ...]
@@ -63,13 +66,13 @@ def show(predictor: Predictor, examples: Sequence[Example], count: int = 5) -> S
     if not examples:
         return Shown(())
     columns = _numbered([_column(member, examples, count) for member in _members(predictor)])
-    found = []
-    for example, p, *rows in zip(examples, probabilities(predictor.scores(examples)), *columns, strict=True):
-        shares = by_label(predictor.task.choices(example), p)
-        found.append(
-            _text(example, rows, {"label": max(shares, key=lambda label: shares[label]), "probabilities": shares})
+    scores = predictor.scores(examples)
+    return Shown(
+        tuple(
+            _text(example, rows, _answer(predictor.task, example, each))
+            for example, each, *rows in zip(examples, scores, *columns, strict=True)
         )
-    return Shown(tuple(found))
+    )
 
 
 def show_untrained(
@@ -112,6 +115,13 @@ def show_untrained(
     return Shown(tuple(_text(example, rows, nothing) for example, *rows in zip(examples, *columns, strict=True)))
 
 
+def _answer(task: Task, example: Example, scores: np.ndarray) -> dict[str, Any]:
+    if task.range is not None:
+        return {"label": float(scores[0]), "probabilities": None}
+    shares = by_label(task.choices(example), probabilities(scores[None])[0])
+    return {"label": max(shares, key=lambda label: shares[label]), "probabilities": shares}
+
+
 def _text(example: Example, rows: Sequence[Row], answer: dict[str, Any]) -> dict[str, Any]:
     return {"fields": dict(example.fields), **answer, "patterns": list(rows)}
 
@@ -127,8 +137,11 @@ def _column(member: Predictor, examples: Sequence[Example], count: int) -> list[
         return asked(member, member.pvp, examples, count)
     scores, labels = member.scores(examples), member.task.labels
     texts = [BORDER.join(example.text(name) for name in member.task.inputs) for example in examples]
-    rows: list[Row] = [{"pattern": BARE, "text": text, "probabilities": by_label(labels, p)}
-                       for text, p in zip(texts, probabilities(scores), strict=True)]  # fmt: skip
+    numeric = member.task.range is not None
+    rows: list[Row] = [
+        {"pattern": BARE, "text": text, **({} if numeric else {"probabilities": by_label(labels, p)})}
+        for text, p in zip(texts, probabilities(scores), strict=True)
+    ]
     if isinstance(member, Model):
         cut = member.encoder.plain(examples, tuple(member.task.inputs)).cut
         rows = [{**row, "cut": each} for row, each in zip(rows, cut, strict=True)]
@@ -166,6 +179,8 @@ def _plain(row: Row) -> Row:
 def _lines(text: dict[str, Any]) -> Iterator[Line]:
     fields = (each if isinstance(each, str) else ", ".join(each) for each in text["fields"].values())
     yield [(short(BORDER.join(fields)), "")]
+    if isinstance(text["label"], float):
+        yield [(f"  {text['label']:.2f}", "")]
     if text["probabilities"]:
         yield [(f"  {ranked(text['probabilities'])}", "")]
     yield from rows_lines([row for row in text["patterns"] if row["pattern"] != BARE or row.get("cut")])

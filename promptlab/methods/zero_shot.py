@@ -5,7 +5,8 @@
     take away what the pattern says whatever the text is (calibration)
     answer the label with the highest score; several patterns: the mean of their scores
 
-With ``calibration`` the answer no longer leans to the label whose word is frequent anyway.
+Of a regression the answer is a number between two words (``language/range.py``). With ``calibration`` it no longer
+leans to the label whose word is frequent anyway.
 """
 
 from collections.abc import Iterable, Iterator
@@ -69,7 +70,7 @@ class ZeroShot:
 
     def _asking(self, encoder: Encoder, job: Job, kind: type[Contexts]) -> Contexts:
         backbone = encoder.backbone
-        pvps, notes = usable(job.task, backbone, self.patterns)
+        pvps, notes = usable(job.task, backbone, self.patterns, numbers=True)
         first = instruction_for(job.task, backbone, self.instruction)
         plain = [
             InContext(job.task, backbone, encoder, pvp, decoding=self.decoding, instruction=first, chat=self.chat,

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from promptlab.errors import DataError, SettingError, did_you_mean
+from promptlab.metrics import correlation
 from promptlab.metrics.calibration import expected_calibration_error
 from promptlab.metrics.spans import exact, overlap
 
@@ -122,10 +123,16 @@ def pearson(answers: Answers) -> float:
     Raises:
         DataError: a label that is no number.
     """
-    gold, predicted = (_numbers(side) for side in (answers.gold, answers.predicted))
-    gold, predicted = gold - gold.mean(), predicted - predicted.mean()
-    size = float(np.sqrt((gold @ gold) * (predicted @ predicted)))
-    return float(gold @ predicted) / size if size else 0.0
+    return correlation.pearson(*(correlation.numbers("pearson", side) for side in (answers.gold, answers.predicted)))
+
+
+def spearman(answers: Answers) -> float:
+    """Spearman's rank correlation of labels that are numbers; 0 where either side is constant.
+
+    Raises:
+        DataError: a label that is no number.
+    """
+    return correlation.spearman(*(correlation.numbers("spearman", side) for side in (answers.gold, answers.predicted)))
 
 
 def em(answers: Answers) -> float:
@@ -171,15 +178,6 @@ def ece(answers: Answers) -> float:
     return expected_calibration_error(answers.probabilities, np.array(at))
 
 
-def _numbers(labels: Sequence[str]) -> np.ndarray:
-    try:
-        return np.array([float(label) for label in labels])
-    except ValueError as error:
-        raise DataError(
-            f"pearson: {error}. It compares numbers; use another metric for labels that are words."
-        ) from None
-
-
 @dataclass(frozen=True)
 class Metric:
     """A metric and one line that says what it is."""
@@ -196,6 +194,7 @@ METRICS: dict[str, Metric] = {
     "mcc": Metric(mcc, "Matthews correlation"),
     "matthews_correlation": Metric(mcc, "the same under its long name"),
     "pearson": Metric(pearson, "Pearson correlation of numbers"),
+    "spearman": Metric(spearman, "Spearman's rank correlation of numbers"),
     "em": Metric(em, "share of groups of rows answered rightly throughout"),
     "answer_f1": Metric(answer_f1, "ReCoRD's F1: words shared with the best right answer"),
     "answer_em": Metric(answer_em, "ReCoRD's EM: one of the right answers, word for word"),

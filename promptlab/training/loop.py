@@ -32,6 +32,7 @@ from promptlab.errors import SettingError, TrainingError
 from promptlab.progress import track
 from promptlab.training import losses
 from promptlab.training.clozes import together
+from promptlab.training.curves import curves
 from promptlab.training.head import HeadStack
 from promptlab.training.member import Member, Recipe, Rows, Step, join
 from promptlab.training.optim import AdamW, Group, linear
@@ -149,6 +150,7 @@ def _steps(
     active = torch.ones(len(rows), dtype=torch.bool, device=rows[0].backbone.device)
     frozen: list[int | None] = [None] * len(rows)
     latest = torch.full((len(rows),), torch.nan)
+    record = curves([one.member.key for one in rows], optimiser.groups[0].lr, recipe.steps)
     for step in range(recipe.steps):
         each = losses_of([one.next() for one in rows])
         optimiser.zero_grad()
@@ -158,7 +160,9 @@ def _steps(
         if not bool(now.all()):
             _report(rows, active & ~now, step, frozen)
         active = now
-        optimiser.step(linear(step, recipe.steps, recipe.warmup), norms, active, recipe.clip)
+        factor = linear(step, recipe.steps, recipe.warmup)
+        optimiser.step(factor, norms, active, recipe.clip)
+        record(each, norms, factor)
         latest = torch.where(active, each.detach(), latest.to(each)).cpu()
         advance(1)
     return latest, frozen
@@ -216,7 +220,7 @@ def _joined(scores: Tensor, each: Tensor, tuning: Tuning | Usual) -> Tensor:
 
 
 def _targets(steps: Sequence[Step]) -> Tensor:
-    """``(members, batch)`` label numbers, or ``(members, batch, labels)`` soft labels, 0 where a member has fewer."""
+    """``(members, batch)`` label numbers or numbers to say; ``(members, batch, labels)`` soft labels, padded by 0."""
     each = [step.targets for step in steps]
     widest = max(one.shape[-1] for one in each)
     if each[0].dim() > 1:
@@ -227,7 +231,9 @@ def _targets(steps: Sequence[Step]) -> Tensor:
 def _label_losses(scores: Tensor, targets: Tensor, recipe: Recipe, hinges: Sequence[bool] = ()) -> Tensor:
     """What each row costs against its label, ``(groups, rows)``."""
     flat = targets.flatten(0, 1)
-    if flat.is_floating_point():
+    if flat.is_floating_point() and flat.dim() == 1:
+        each = losses.squared(scores, flat.to(scores))
+    elif flat.is_floating_point():
         each = losses.soft(scores, flat.to(scores), recipe.temperature)
     else:
         each = losses.hard(scores, flat)

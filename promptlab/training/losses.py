@@ -5,6 +5,9 @@
                         arXiv:2009.07118, section 3.1)
     soft labels         T^2 KL(q || p_T), q the soft labels, p_T = softmax(scores / T)        (Hinton et al. 2015,
                         arXiv:1503.02531; PET section 3.3)
+    between two words   KL(q || p), the soft loss at T = 1, q = (1 - w, w), w the number's place in its range
+                        (LM-BFF, Gao et al. 2021, arXiv:2012.15723, section 4.2)
+    head, a number      squared error of its one output
     auxiliary MLM       cross-entropy of masked tokens in unlabelled text in the same pattern  (PET section 3.2)
                         L = (1 - a) CE + a MLM, a as the paper writes it (1e-4)
 
@@ -46,6 +49,16 @@ def soft(scores: Tensor, target: Tensor, temperature: float) -> Tensor:
     """
     log_p = (scores / temperature).log_softmax(-1)
     return temperature**2 * functional.kl_div(log_p, target, reduction="none").nan_to_num(0.0).sum(-1)
+
+
+def squared(scores: Tensor, target: Tensor) -> Tensor:
+    """Squared error of one output.
+
+    Args:
+        scores: ``(rows, 1)``.
+        target: what it should say, ``(rows,)``.
+    """
+    return (scores[:, 0] - target).square()
 
 
 def masked_words(logits: Tensor, targets: Tensor) -> Tensor:

@@ -29,8 +29,9 @@ class Member:
     Args:
         key: names its random streams; members with equal keys and rows are equal.
         examples: training rows.
-        targets: label numbers ``(rows,)``, or soft labels ``(rows, labels)``, 0 where a row has fewer choices.
-        labels: how many labels the task has; 0 where rows bring their own.
+        targets: label numbers ``(rows,)``, or soft labels ``(rows, labels)``, 0 where a row has fewer choices; floats
+            ``(rows,)`` are what a head's one output should say.
+        labels: how many outputs a head has: one a label, or 1 for a number; 0 where rows bring their own.
         inputs: the fields a head reads, in order.
         pvp: pattern and label words; None trains a classification head on the bare text.
         choices: what can be answered for each row; None where that is the task's labels.

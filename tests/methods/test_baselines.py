@@ -1,7 +1,11 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import Ridge
+from sklearn.pipeline import make_pipeline
 
 from promptlab.errors import DataError, SettingError
 from promptlab.language.example import Example
@@ -211,11 +215,38 @@ def test_without_labelled_rows_a_baseline_says_what_to_write(method):
         fitted(method, REVIEWS, [])
 
 
+GRADES = Task(name="grades", inputs={"text": "text"}, labels=("low", "high"), pvps=(), range=Range(0, 5))
+GRADED = [Example({"text": text}, y) for text, y in (("bad", "0"), ("good", "5"), ("bad good", "2.5"), ("good", "4"))]
+
+
+def test_majority_says_the_mean_of_numbers():
+    assert fitted(Majority(), GRADES, GRADED).scores(GRADED).tolist() == [[2.875]] * 4
+
+
+def test_tfidf_is_scikit_learns_ridge_on_numbers_held_in_their_range():
+    texts, y = [one.fields["text"] for one in GRADED], [float(one.label) for one in GRADED]
+    plain = make_pipeline(TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True), Ridge(alpha=1 / 10.0)).fit(texts, y)
+    found = fitted(Tfidf(), GRADES, GRADED)
+    np.testing.assert_allclose(found.scores(GRADED)[:, 0], np.clip(plain.predict(texts), 0, 5), atol=1e-9)
+    again = restore(GRADES, None, found.saved())
+    np.testing.assert_array_equal(again.scores(GRADED), found.scores(GRADED))
+
+
+def test_texts_without_words_get_the_mean():
+    assert fitted(Tfidf(), GRADES, [replace(one, fields={"text": "."}) for one in GRADED]).scores(GRADED)[0, 0] == 2.875
+
+
 @BOTH
-def test_a_task_of_numbers_is_refused(method):
-    task = Task(name="grades", inputs={"text": "text"}, labels=("0", "5"), pvps=(), range=Range(0, 5))
-    with pytest.raises(DataError, match="chooses among the labels of a task, and 'grades' has none"):
-        fitted(method, task, [Example({"text": "x"}, "2.5")])
+def test_a_baseline_refuses_a_number_out_of_the_range_and_no_number(method):
+    for label in ("7", "high", None):
+        with pytest.raises(DataError, match="number from 0 to 5"):
+            fitted(method, GRADES, [Example({"text": "x"}, label)])
+
+
+@BOTH
+def test_a_baseline_without_rows_of_numbers_says_how_to_give_some(method):
+    with pytest.raises(DataError, match="Write -k total:1 or more"):
+        fitted(method, GRADES, [])
 
 
 def test_baselines_are_built_by_name_from_text():

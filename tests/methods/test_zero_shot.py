@@ -112,21 +112,3 @@ def test_saved_and_restored_scores_are_equal_to_the_bit(tiny_bert, job):
     predictor = fit(tiny_bert, job, patterns="all", calibration="contextual")
     again = restore(job.task, tiny_bert, predictor.saved())
     np.testing.assert_array_equal(again.scores(job.queries), predictor.scores(job.queries))
-
-
-@pytest.mark.parametrize("learnt", [False, True])
-def test_a_task_whose_labels_are_numbers_is_refused_by_name(tiny_bert, learnt):
-    from promptlab.language.library import read_task
-    from promptlab.methods.finetune import Finetune
-    from promptlab.tuning.lora import Lora
-
-    text = """
-task: likeness
-inputs: [text]
-labels: {range: [0, 5]}
-verbalizers: {default: {low: No, high: Yes}}
-patterns: {asks: "{text} {mask}"}
-"""
-    job = Job(read_task(text, "likeness.yaml"), [Example({"text": "a"}, "1")])
-    with pytest.raises(SettingError, match=r"likeness: its labels are numbers"):
-        list(Finetune(steps=1).fit(tiny_bert, Lora(), [job]) if learnt else ZeroShot().fit(tiny_bert, None, [job]))
