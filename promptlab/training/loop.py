@@ -12,7 +12,7 @@ The sum's gradient by one member's tensors is the gradient of its own loss, so a
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -234,11 +234,22 @@ def _optimiser(
         [tuning.weight_decay if member.weight_decay is None else member.weight_decay for member in members],
         dtype=torch.float64,
     )
-    groups = _groups(learnt.tensors, learnt.stacked, lr, decay)
+    groups = [
+        one for factor, own in _by_factor(learnt).items() for one in _groups(own, learnt.stacked, lr * factor, decay)
+    ]
     if head is not None:
         own = lr if recipe.head_lr is None else torch.full_like(lr, recipe.head_lr)
         groups += _groups(head.tensors, True, own, decay)
     return AdamW(groups)
+
+
+def _by_factor(learnt: Learnt) -> dict[float, dict[str, Tensor]]:
+    """The learnt tensors by what their learning rate is multiplied with: 1 unless the tuning says otherwise."""
+    factors: Mapping[str, float] = getattr(learnt, "factors", {})
+    found: dict[float, dict[str, Tensor]] = {}
+    for name, tensor in learnt.tensors.items():
+        found.setdefault(factors.get(name, 1.0), {})[name] = tensor
+    return found
 
 
 def _groups(tensors: dict[str, Tensor], stacked: bool, lr: Tensor, decay: Tensor) -> list[Group]:

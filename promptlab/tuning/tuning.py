@@ -24,7 +24,10 @@ State = Mapping[str, Tensor]
 
 
 class Learnt(Protocol):
-    """Learnt tensors of a stack while it trains."""
+    """Learnt tensors of a stack while it trains.
+
+    One may also say ``factors``: by name of a tensor, what the member's learning rate is multiplied with.
+    """
 
     tensors: dict[str, Tensor]
     """Leaves that require grad, ``(members, ...)``; a stack of one may hold the backbone's own parameters."""

@@ -1,0 +1,195 @@
+"""Mixes: several tunings at once, ungated (He et al. 2022, arXiv:2110.04366, section 4.6, whose MAM is one of them).
+
+    parts = prefix + parallel          any two or more that leave the backbone frozen
+    learn:   every part installs its own tensors, named ``part.tensor``
+    answer:  every part enters with its own state; what folds into the weights folds, the rest stays beside them
+    rates:   each part keeps its own default; ``lr`` sets the first part's, and the others' move in proportion
+
+Parts are installed in one order however they are written: what reads a weight as it is comes before what scales it, and
+that before what reads the module's output. So folded or beside, they compute the same.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from promptlab.backbone.backbone import Backbone
+from promptlab.backbone.encode import Encoder
+from promptlab.errors import SettingError
+from promptlab.registry import TUNINGS
+from promptlab.tuning.tuning import Learnt, State, Tuning, Usual
+
+_OWN = ("parts", "lr", "weight_decay", "dropout")
+_ORDER = ("soft", "prelayer", "prefix", "lora", "adamix-lora", "bitfit", "ia3")  # then the rest, as the registry has it
+_POOLERS = ("none", "bias", "all")
+_SAME_PLACE = ({"soft", "prelayer"}, {"lora", "adamix-lora"})
+
+
+@dataclass(frozen=True)
+class Mix(Usual):
+    """Several tunings at once.
+
+    Args:
+        parts: their names, joined by ``+``.
+        n: handed, as all that follow but the last three, to every part that has a setting of this name; the part's own
+            default where None.
+        r: see ``n``.
+        alpha: see ``n``.
+        targets: see ``n``.
+        mid: see ``n``.
+        embed: see ``n``.
+        scale: see ``n``.
+        act: see ``n``.
+        init: see ``n``.
+        text: see ``n``.
+        place: see ``n``.
+        experts: see ``n``.
+        share: see ``n``.
+        lr: step size of the part named first; those of the others keep their proportion to it.
+        weight_decay: decoupled, on the matrices of every part.
+        dropout: rate while training, in the backbone and in every part that has one.
+    """
+
+    name: ClassVar[str] = "mix"
+    stackable: ClassVar[bool] = True
+    parts: str
+    n: int | None = None
+    r: int | None = None
+    alpha: float | None = None
+    targets: str | None = None
+    mid: int | None = None
+    embed: int | None = None
+    scale: float | None = None
+    act: str | None = None
+    init: str | None = None
+    text: str | None = None
+    place: str | None = None
+    experts: int | None = None
+    share: str | None = None
+    lr: float | None = None
+    weight_decay: float = 0.01
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        names = self.parts.split("+")
+        _check_names(names)
+        shared = {one.name: value for one in fields(self) if (value := getattr(self, one.name)) is not None}
+        taken = {name: _settings(name) for name in names}
+        for key in shared:
+            if key not in _OWN and not any(key in one for one in taken.values()):
+                raise SettingError(f"mix: none of {', '.join(names)} has a setting '{key}'. Write it without {key}=.")
+        for name, value in _whole(tuple(self.members.values())).items():
+            object.__setattr__(self, name, value)
+
+    @cached_property
+    def members(self) -> Mapping[str, Tuning]:
+        """The parts by name, in the order they are installed."""
+        known = [*_ORDER, *(entry.name for entry in TUNINGS)]
+        return {name: self._built(name) for name in sorted(self.parts.split("+"), key=known.index)}
+
+    def learn(
+        self, backbone: Backbone, cloze: bool, generators: Sequence[torch.Generator]
+    ) -> AbstractContextManager["Union"]:
+        """The tensors of every part, for every member."""
+        return self._learning(backbone, cloze, generators)
+
+    @contextmanager
+    def _learning(self, backbone: Backbone, cloze: bool, generators: Sequence[torch.Generator]) -> Iterator["Union"]:
+        first = self._first.rate(backbone, cloze)
+        with ExitStack() as stack:
+            learnt = {
+                name: stack.enter_context(part.learn(backbone, cloze, generators))
+                for name, part in self.members.items()
+            }
+            yield Union(learnt, {name: part.rate(backbone, cloze) / first for name, part in self.members.items()})
+
+    @contextmanager
+    def applied(self, backbone: Backbone, state: State) -> Iterator[None]:
+        """Every part enters with its own tensors."""
+        with ExitStack() as stack:
+            for name, part in self.members.items():
+                own = {key.removeprefix(f"{name}."): one for key, one in state.items() if key.startswith(f"{name}.")}
+                stack.enter_context(part.applied(backbone, own))
+            yield
+
+    def rate(self, backbone: Backbone, cloze: bool) -> float:
+        """That of the part named first."""
+        return self.lr if self.lr is not None else self._first.rate(backbone, cloze)
+
+    def reading(self, encoder: Encoder) -> Encoder:
+        """As every part wants it."""
+        for part in self.members.values():
+            encoder = part.reading(encoder)
+        return encoder
+
+    @property
+    def _first(self) -> Tuning:
+        return self.members[self.parts.split("+")[0]]
+
+    def _built(self, name: str) -> Tuning:
+        own = _settings(name) - {"lr", "weight_decay"}
+        given = {key: value for key in sorted(own) if (value := getattr(self, key, None)) is not None}
+        part: Tuning = TUNINGS.build(name, given)
+        return part
+
+
+class Union:
+    """The learnt tensors of all parts.
+
+    Args:
+        parts: by name.
+        rates: of each part, what its tensors' learning rate is multiplied with.
+    """
+
+    stacked = True
+
+    def __init__(self, parts: Mapping[str, Learnt], rates: Mapping[str, float]):
+        self.parts = parts
+        self.tensors = {f"{part}.{name}": one for part, learnt in parts.items() for name, one in learnt.tensors.items()}
+        self.factors = {name: rates[name.partition(".")[0]] for name in self.tensors}
+
+    def state(self, member: int) -> dict[str, Tensor]:
+        """One member's tensors."""
+        return {
+            f"{part}.{name}": one for part, learnt in self.parts.items() for name, one in learnt.state(member).items()
+        }
+
+
+def _settings(name: str) -> set[str]:
+    return {one.name for one in fields(TUNINGS.entry(name).load()) if one.init}
+
+
+def _whole(parts: Sequence[Tuning]) -> dict[str, Any]:
+    """What holds of the mix because it holds of its parts."""
+    return {
+        "packs": all(part.packs for part in parts),
+        "passes": max(part.passes for part in parts),
+        "pooler": max((part.pooler for part in parts), key=_POOLERS.index),
+    }
+
+
+def _unfit(name: str) -> str:
+    tuning = TUNINGS.entry(name).load()
+    if tuning is Mix:
+        return "is a mix itself"
+    if getattr(tuning, "methods", None):
+        return "learns text, with no step to share"
+    return "" if tuning.stackable else "changes the backbone itself"
+
+
+def _check_names(names: Sequence[str]) -> None:
+    for name in names:
+        if why := _unfit(name):
+            raise SettingError(f"mix: {name} {why}. Write parts that stand beside a frozen backbone, as lora.")
+    if len(names) < 2 or len(set(names)) < len(names):
+        raise SettingError(
+            f"mix: parts={'+'.join(names)} cannot be. Write two or more different tunings, as soft+lora."
+        )
+    for pair in _SAME_PLACE:
+        if pair <= set(names):
+            raise SettingError(f"mix: {' and '.join(sorted(pair))} would learn in the same place. Write one of them.")
