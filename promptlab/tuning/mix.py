@@ -57,7 +57,7 @@ class Mix(Usual):
 
     name: ClassVar[str] = "mix"
     stackable: ClassVar[bool] = True
-    parts: str
+    parts: str = "lora+bitfit"
     n: int | None = None
     r: int | None = None
     alpha: float | None = None
