@@ -69,7 +69,7 @@ class Encoder:
     """
 
     def __init__(self, backbone: Backbone):
-        self.backbone = backbone
+        self.backbone, self.taken = backbone, 0  # positions of a row that are not for its tokens
         self.specials = specials_of(backbone)
         self.fragments = Fragments(backbone.tokenizer)
 
@@ -163,7 +163,8 @@ class Encoder:
         return self._rows(columns, examples, [self._limit(max_length)] * len(examples), "the bare text")
 
     def _limit(self, max_length: int | None) -> int:
-        return self.backbone.max_length if max_length is None else min(max_length, self.backbone.max_length)
+        most = self.backbone.max_length - self.taken
+        return most if max_length is None else min(max_length, most)
 
     def _mask_id(self) -> int:
         if self.backbone.tokenizer.mask_token_id is None:

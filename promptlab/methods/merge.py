@@ -75,4 +75,5 @@ def write_merged(model: Model, folder: Path, system: str) -> None:
 
 
 def _hooks(model: Model) -> int:
-    return sum(len(module._forward_hooks) for module in model.backbone.model.modules())
+    modules = list(model.backbone.model.modules())
+    return sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in modules)
