@@ -200,6 +200,8 @@ TUNINGS = Registry(
         ("prefix", "prefix:Prefix", "keys and values before those of every layer learn", "2101.00190"),
         ("mix", "mix:Mix", "several tunings at once, ungated; parts=prefix+parallel is MAM", "2110.04366"),
         ("words", "words:Words", "discrete words in the soft slots, found by gradients", "2010.15980"),
+        ("soft", "soft:Soft", "embeddings of soft tokens learn", "2104.08691"),
+        ("prelayer", "prelayer:Prelayer", "activations of soft tokens at every block learn", "2106.09685"),
     ),
 )
 

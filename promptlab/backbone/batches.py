@@ -33,6 +33,12 @@ class Batch:
         """1 for a real token, 0 for padding: ``(rows, tokens)``."""
         return self.inputs["attention_mask"] if self.real is None else self.real
 
+    @property
+    def readable(self) -> Tensor:
+        """1 for a token of the row's own, 0 for padding and learnt places (marks): ``(rows, tokens)``."""
+        ids = self.inputs["input_ids"]
+        return self.attention * ((ids if self.places is None else ids.flatten()[self.places]) >= 0)
+
     def unpacked(self, states: Tensor) -> Tensor:
         """What the model says of its inputs, ``(.., .., width)``, as one row a row: ``(rows, tokens, width)``."""
         return states if self.places is None else states.flatten(0, 1)[self.places]

@@ -103,6 +103,10 @@ class Encoder:
         encoded.slots = [[len(ids) - 1] for ids in encoded.ids] if causal else _positions(columns)
         return encoded
 
+    def shown(self, pattern: Pattern) -> Pattern:
+        """The pattern as a person is to see it."""
+        return pattern
+
     def cuts(
         self,
         pattern: Pattern,
@@ -211,7 +215,7 @@ class Encoder:
         cut = fit(columns, limits, lambda row, fixed: self._too_long(columns, row, fixed, limits[row], where))
         ids = [list(chain.from_iterable(row)) for row in zip(*(column.ids for column in columns), strict=True)]
         for row, found in enumerate(ids):
-            found += [] if found else self._start(row, where)
+            found += [] if any(token >= 0 for token in found) else self._start(row, where)
         return Encoded(ids, _numbers(columns) if self.specials.numbered else None, [[] for _ in examples], cut)
 
     def _too_long(self, columns: list[Column], row: int, fixed: int, limit: int, where: str) -> str:

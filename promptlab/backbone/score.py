@@ -170,13 +170,13 @@ def pooled(
     Args:
         backbone: masked or causal.
         encoded: rows of bare text.
-        how: ``mean`` over real tokens, ``cls`` the first token, ``last`` the last real token.
+        how: ``mean`` over real tokens, ``cls`` the first of them, ``last`` the last; soft tokens are none.
         then: a head over ``(rows, width)``.
     """
     parts: dict[int, np.ndarray] = {}
     for rows in batches(backbone, encoded, slots=0):
         batch = pad(encoded, rows, backbone)
-        out = then(pool(hidden(backbone, batch), batch.attention, how)).double().cpu().numpy()
+        out = then(pool(hidden(backbone, batch), batch.readable, how)).double().cpu().numpy()
         parts.update(zip(rows, out, strict=True))
     return np.stack([parts[row] for row in range(len(encoded))]) if parts else np.zeros((0, backbone.width))
 

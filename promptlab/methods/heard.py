@@ -19,6 +19,7 @@ from promptlab.backbone.decode import answer
 from promptlab.backbone.encode import Encoded
 from promptlab.backbone.guess import guesses
 from promptlab.backbone.score import Scores
+from promptlab.backbone.soft import decoded
 from promptlab.backbone.words import RowWords, row_words
 from promptlab.language.example import Example
 from promptlab.language.task import PVP
@@ -63,9 +64,9 @@ def asked(model: Model, pvp: PVP, examples: Sequence[Example], count: int) -> li
     return [
         {
             "pattern": pvp.name,
-            "text": pvp.pattern.fill(example),
+            "text": model.encoder.shown(pvp.pattern).fill(example),
             **({"context": heard.context[i]} if any(heard.context) else {}),
-            "read": model.backbone.tokenizer.decode(heard.encoded.ids[i]),
+            "read": decoded(model.backbone.tokenizer, heard.encoded.ids[i]),
             "guesses": guessed[i],
             "words": words[i],
             **({} if model.bias is None else {"uncalibrated": by_label(labels, before[i])}),

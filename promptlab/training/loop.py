@@ -119,7 +119,8 @@ def _train_stack(backbone: Backbone, tuning: Tuning, rows: list[Rows], recipe: R
     generators = [generator(f"{member.key}/init") for member in members]
     cloze = members[0].pvp is not None
     seed = "/".join(member.key for member in members)
-    with tuning.learn(backbone, cloze, generators) as learnt, _dropping(backbone, tuning.dropout, seed):
+    pvps = [member.pvp for member in members]
+    with tuning.begin(rows[0].encoder, pvps, generators) as learnt, _dropping(backbone, tuning.dropout, seed):
         head = None if cloze else _heads(backbone, members, generators, recipe, tuning)
         optimiser = _optimiser(backbone, tuning, members, learnt, head, recipe)
         history, frozen = _steps(backbone, rows, recipe, head, optimiser, advance)
@@ -167,7 +168,7 @@ def step_losses(
     targets = _targets(steps).to(backbone.device)
     if head is not None:
         how = recipe.pool or default_pool(backbone)
-        scores = head(pool(hidden(backbone, batch), batch.attention, how))
+        scores = head(pool(hidden(backbone, batch), batch.readable, how))
         return _label_loss(scores, targets, recipe)
     logits = slot_logits(backbone, batch).unflatten(0, (len(steps), -1))  # (members, inputs, slots, vocabulary)
     ids, at = together(asked, most, backbone.device)

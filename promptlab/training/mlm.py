@@ -1,6 +1,6 @@
 """Masked tokens for PET's auxiliary loss: 15 % of a row's.
 
-Never a target: padding, special tokens, and the mask that asks the task's question.
+Never a target: padding, special tokens, the mask that asks the task's question, and learnt places (marks).
 """
 
 from dataclasses import dataclass, field
@@ -47,7 +47,7 @@ class Masker:
         return hidden, [tokens for _, _, tokens in found]
 
     def _mask(self, ids: np.ndarray) -> tuple[list[int], list[int], list[int]]:
-        usable = np.flatnonzero(~np.isin(ids, self.special))
+        usable = np.flatnonzero((ids >= 0) & ~np.isin(ids, self.special))
         if not len(usable):
             return ids.tolist(), [0], [-100]
         slots = np.sort(self.random.permutation(usable)[: max(1, round(RATE * len(usable)))])

@@ -4,6 +4,7 @@
     state(member)                       one member's tensors, without that axis
     applied(backbone, state)            inside the block the backbone answers as that member
     reading(encoder)                    rows are laid out by this encoder, in training and in answering
+    begin(encoder, pvps, generators)    as ``learn``, told what each member reads: soft tokens start from slots' words
 
 Rows of a training batch are ``(members, passes, batch)`` flattened, member-major; a learnt part sees them as groups of
 equal size. A single run is a stack of one. After the blocks the backbone is bit for bit what it was.
@@ -19,6 +20,7 @@ from torch import Tensor
 from promptlab.backbone.backbone import Backbone
 from promptlab.backbone.encode import Encoder
 from promptlab.errors import SettingError
+from promptlab.language.task import PVP
 
 State = Mapping[str, Tensor]
 
@@ -65,6 +67,11 @@ class Tuning(Protocol):
     def rate(self, backbone: Backbone, cloze: bool) -> float:
         """The learning rate where none was set."""
 
+    def begin(
+        self, encoder: Encoder, pvps: Sequence[PVP | None], generators: Sequence[torch.Generator]
+    ) -> AbstractContextManager[Learnt]:
+        """As :meth:`learn`, for members that read these patterns; None where a member reads bare text."""
+
     def reading(self, encoder: Encoder) -> Encoder:
         """How rows are laid out for it: with room for its soft tokens, say."""
 
@@ -75,6 +82,12 @@ class Usual:
     pooler: ClassVar[str] = "none"
     packs: ClassVar[bool] = True
     passes: ClassVar[int] = 1
+
+    def begin(
+        self: Tuning, encoder: Encoder, pvps: Sequence[PVP | None], generators: Sequence[torch.Generator]
+    ) -> AbstractContextManager[Learnt]:
+        """Whatever the members read, the start is the same."""
+        return self.learn(encoder.backbone, pvps[0] is not None, generators)
 
     def reading(self, encoder: Encoder) -> Encoder:
         """As the encoder lays rows out by itself."""
