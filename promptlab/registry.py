@@ -197,6 +197,13 @@ TUNINGS = Registry(
         ("top", "full:Top", "the last blocks and the final norm learn", "2101.00190"),
         ("bitfit", "bitfit:BitFit", "every bias learns", "2106.10199"),
         ("lora", "lora:Lora", "a low-rank difference beside chosen projections learns", "2106.09685"),
+        (
+            "adamix",
+            "adamix:AdaMix",
+            "bottlenecks met at random, a step's two passes agreeing, averaged at the end",
+            "2205.12410",
+        ),
+        ("adamix-lora", "adamix:AdaMixLora", "low-rank differences met at random and averaged likewise", "2205.12410"),
         ("prefix", "prefix:Prefix", "keys and values before those of every layer learn", "2101.00190"),
         ("mix", "mix:Mix", "several tunings at once, ungated; parts=prefix+parallel is MAM", "2110.04366"),
         ("words", "words:Words", "discrete words in the soft slots, found by gradients", "2010.15980"),

@@ -33,7 +33,7 @@ class SoftEncoder(Encoder):
     """
 
     def __init__(self, encoder: Encoder, n: int, place: str):
-        self.backbone, self.specials, self.fragments = encoder.backbone, encoder.specials, encoder.fragments
+        vars(self).update(vars(encoder))
         self.n, self.place = n, place
 
     def shown(self, pattern: Pattern) -> Pattern:

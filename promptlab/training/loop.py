@@ -3,7 +3,7 @@
     split the members into stacks that fit the token budget      (one member each where the backbone itself changes)
     for each stack:
         install the learnt tensors, each member drawing from its own generator
-        every step: B rows a member, member-major -> scores -> a loss a member, summed -> gradients
+        every step: B rows a member, once a pass, member-major -> scores -> a loss a member, summed -> gradients
             a member with a non-finite loss or gradient is frozen and reported
             clip, then AdamW, both a member at a time
         yield each member's learnt tensors, then put the backbone back
@@ -12,7 +12,7 @@ The sum's gradient by one member's tensors is the gradient of its own loss, so a
 """
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -23,7 +23,7 @@ from torch import Tensor
 from promptlab.backbone.backbone import Backbone
 from promptlab.backbone.batches import pad
 from promptlab.backbone.device import generator, token_budget
-from promptlab.backbone.encode import Encoded, Encoder
+from promptlab.backbone.encode import Encoder
 from promptlab.backbone.heads import default_pool, head_for, pool
 from promptlab.backbone.packing import pack, packable
 from promptlab.backbone.score import hidden, label_scores, slot_logits
@@ -34,9 +34,10 @@ from promptlab.training.clozes import together
 from promptlab.training.head import HeadStack
 from promptlab.training.member import Member, Recipe, Rows, Step, join
 from promptlab.training.optim import AdamW, Group, linear
-from promptlab.tuning.tuning import Learnt, Tuning
+from promptlab.tuning.tuning import Learnt, Tuning, Usual
 
 log = logging.getLogger("promptlab")
+_ONCE = Usual()
 CPU_BUDGET = 1024  # padded tokens a step: on a CPU a stack pays only while the batch is too small to fill the cores
 
 
@@ -80,7 +81,7 @@ def train(
     if len({one.masker is None for one in rows}) > 1:
         raise SettingError("some members have unlabelled rows for the masked-LM loss, others none. Train them apart.")
     budget = recipe.budget or (CPU_BUDGET if backbone.device.type == "cpu" else token_budget(backbone.device))
-    size = stack_size(rows, recipe, budget) if tuning.stackable else 1
+    size = stack_size(rows, recipe, budget, tuning.passes) if tuning.stackable else 1
     stacks = -(-len(rows) // size)
     with track(label, total=stacks * recipe.steps) as advance:
         while rows:
@@ -106,10 +107,10 @@ def _check_mlm(backbone: Backbone, recipe: Recipe) -> None:
         raise SettingError(f"mlm={recipe.mlm} learns from mlm_batch={recipe.mlm_batch} rows a step. Write 1 or more.")
 
 
-def stack_size(rows: Sequence[Rows], recipe: Recipe, budget: int) -> int:
+def stack_size(rows: Sequence[Rows], recipe: Recipe, budget: int, passes: int = 1) -> int:
     """How many members train side by side: a function of the plan and the budget alone."""
     inputs = recipe.batch * max(one.spread for one in rows) + (recipe.mlm_batch if recipe.mlm else 0)
-    tokens = max(one.usual for one in rows) * inputs
+    tokens = max(one.usual for one in rows) * inputs * passes
     most = max(1, budget // tokens)
     return -(-len(rows) // -(-len(rows) // most))  # even stacks rather than a full one and a rest
 
@@ -123,7 +124,12 @@ def _train_stack(backbone: Backbone, tuning: Tuning, rows: list[Rows], recipe: R
     with tuning.begin(rows[0].encoder, pvps, generators) as learnt, _dropping(backbone, tuning.dropout, seed):
         head = None if cloze else _heads(backbone, members, generators, recipe, tuning)
         optimiser = _optimiser(backbone, tuning, members, learnt, head, recipe)
-        history, frozen = _steps(backbone, rows, recipe, head, optimiser, advance)
+
+        def losses_of(steps: Sequence[Step]) -> Tensor:
+            learnt.route(owners(steps))
+            return step_losses(backbone, rows, steps, recipe, head, tuning)
+
+        history, frozen = _steps(rows, recipe, losses_of, optimiser, advance)
         facts = {"stack": [member.key for member in members], "seen": recipe.steps * recipe.batch}
         facts |= {"mlm": rows[0].masker is not None} if recipe.mlm else {}
         return [
@@ -137,13 +143,13 @@ def _train_stack(backbone: Backbone, tuning: Tuning, rows: list[Rows], recipe: R
 
 
 def _steps(
-    backbone: Backbone, rows: list[Rows], recipe: Recipe, head: HeadStack | None, optimiser: AdamW, advance: Any
+    rows: list[Rows], recipe: Recipe, losses_of: Callable[[Sequence[Step]], Tensor], optimiser: AdamW, advance: Any
 ) -> tuple[Tensor, list[int | None]]:
-    active = torch.ones(len(rows), dtype=torch.bool, device=backbone.device)
+    active = torch.ones(len(rows), dtype=torch.bool, device=rows[0].backbone.device)
     frozen: list[int | None] = [None] * len(rows)
     latest = torch.full((len(rows),), torch.nan)
     for step in range(recipe.steps):
-        each = step_losses(backbone, rows, [one.next() for one in rows], recipe, head)
+        each = losses_of([one.next() for one in rows])
         optimiser.zero_grad()
         each.sum().backward()
         norms = optimiser.norms()
@@ -158,32 +164,54 @@ def _steps(
 
 
 def step_losses(
-    backbone: Backbone, rows: Sequence[Rows], steps: Sequence[Step], recipe: Recipe, head: HeadStack | None
+    backbone: Backbone,
+    rows: Sequence[Rows],
+    steps: Sequence[Step],
+    recipe: Recipe,
+    head: HeadStack | None,
+    tuning: Tuning | Usual = _ONCE,
 ) -> Tensor:
-    """Each member's loss on its rows of one step, ``(members,)``."""
-    asked = [step.words for step in steps if step.words]
-    most = max((one.inputs for one in asked), default=0)
-    inputs = join([_evened(step, most) for step in steps])
+    """Each member's loss on its rows of one step, ``(members,)``; all passes go through the backbone as one batch."""
+    steps = [step for step in steps for _ in range(tuning.passes)]  # from here on every pass is a group of rows
+    most = _most(steps)
+    inputs = join([step.rows.take(_evened(step, most)) for step in steps])
     batch = pack(inputs, len(steps), backbone) if recipe.packed else pad(inputs, range(len(inputs)), backbone)
     targets = _targets(steps).to(backbone.device)
     if head is not None:
         how = recipe.pool or default_pool(backbone)
         scores = head(pool(hidden(backbone, batch), batch.readable, how))
-        return _label_loss(scores, targets, recipe)
-    logits = slot_logits(backbone, batch).unflatten(0, (len(steps), -1))  # (members, inputs, slots, vocabulary)
+        return _joined(scores, _label_losses(scores, targets, recipe), tuning)
+    logits = slot_logits(backbone, batch).unflatten(0, (len(steps), -1))  # (groups, inputs, slots, vocabulary)
+    asked = [step.words for step in steps if step.words]
     ids, at = together(asked, most, backbone.device)
     scores = label_scores(logits[:, :most].flatten(0, 1), ids, normalise=ids.shape[-1] > 1, at=at)
-    labels = _label_loss(scores, targets, recipe, [one.hinge for one in asked])
+    labels = _joined(scores, _label_losses(scores, targets, recipe, [one.hinge for one in asked]), tuning)
     if not steps[0].masked:
         return labels
     masked = losses.masked_words(logits[:, most:].flatten(0, 1), _masked(steps, logits))
-    return (1 - recipe.mlm) * labels + recipe.mlm * masked.view(len(steps), -1).mean(1)
+    return (1 - recipe.mlm) * labels + recipe.mlm * masked.view(len(labels), -1).mean(1)  # in whichever pass
 
 
-def _evened(step: Step, most: int) -> Encoded:
+def owners(steps: Sequence[Step]) -> list[list[int]]:
+    """For each member of a step, which of its own rows every input of a pass belongs to."""
+    most = _most(steps)
+    return [[own[at] for at in _evened(step, most)] for step in steps if (own := step.owners)]
+
+
+def _most(steps: Sequence[Step]) -> int:
+    return max((step.words.inputs for step in steps if step.words), default=0)
+
+
+def _evened(step: Step, most: int) -> list[int]:
     """A member's inputs, as many as the others': the first, which nothing then reads, stands in for those it lacks."""
     own = step.words.inputs if step.words else most
-    return step.rows.take([*range(own), *[0] * (most - own), *range(own, len(step.rows))]) if own < most else step.rows
+    return [*range(own), *[0] * (most - own), *range(own, len(step.rows))]
+
+
+def _joined(scores: Tensor, each: Tensor, tuning: Tuning | Usual) -> Tensor:
+    """Each member's loss from its rows' scores ``(groups * rows, labels)`` and losses ``(groups, rows)``."""
+    parted = each.unflatten(0, (-1, tuning.passes))
+    return tuning.joined(parted, scores.view(*parted.shape, -1))
 
 
 def _targets(steps: Sequence[Step]) -> Tensor:
@@ -195,7 +223,8 @@ def _targets(steps: Sequence[Step]) -> Tensor:
     return torch.stack(each)
 
 
-def _label_loss(scores: Tensor, targets: Tensor, recipe: Recipe, hinges: Sequence[bool] = ()) -> Tensor:
+def _label_losses(scores: Tensor, targets: Tensor, recipe: Recipe, hinges: Sequence[bool] = ()) -> Tensor:
+    """What each row costs against its label, ``(groups, rows)``."""
     flat = targets.flatten(0, 1)
     if flat.is_floating_point():
         each = losses.soft(scores, flat.to(scores), recipe.temperature)
@@ -204,7 +233,7 @@ def _label_loss(scores: Tensor, targets: Tensor, recipe: Recipe, hinges: Sequenc
         if any(hinges):  # by member: in a mixed stack each keeps the loss it would have alone
             own = torch.tensor(hinges, device=scores.device).repeat_interleave(targets.shape[1])
             each = torch.where(own, losses.hinge(scores, flat), each)
-    return each.view(len(targets), -1).mean(1)
+    return each.view(len(targets), -1)
 
 
 def _masked(steps: Sequence[Step], logits: Tensor) -> Tensor:

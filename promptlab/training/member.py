@@ -90,6 +90,18 @@ class Step(NamedTuple):
     masked: list[list[int]]
     words: Asked | None = None
 
+    @property
+    def owners(self) -> list[int]:
+        """The labelled row that each input belongs to; inputs for the masked-LM loss count on from there."""
+        inputs = len(self.rows) if self.words is None else self.words.inputs
+        owner = np.arange(inputs)
+        if self.words is not None:
+            there, at = self.words.ids[..., 0] >= 0, self.words.at
+            rows = np.broadcast_to(np.arange(len(at))[:, None, None], at.shape)
+            owner[at[there]] = rows[there]
+        last = int(owner.max(initial=-1))
+        return [*owner.tolist(), *range(last + 1, last + 1 + len(self.rows) - inputs)]
+
 
 @dataclass
 class Rows:

@@ -108,6 +108,9 @@ class Inside:
     def __init__(self, tensors: dict[str, Tensor]):
         self.tensors = tensors
 
+    def route(self, rows: Sequence[Sequence[int]]) -> None:
+        """Nothing: every row meets the same weights."""
+
     def state(self, member: int) -> dict[str, Tensor]:
         """The learnt tensors themselves: the backbone lets go of them after the block."""
         return {name: tensor.data for name, tensor in self.tensors.items()}

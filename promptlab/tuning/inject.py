@@ -4,7 +4,7 @@ A part changes what one module puts out; which numbers of that output, a ``Proje
 draws or changes anything, so gradient checkpointing may call it twice.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -32,6 +32,9 @@ class Beside:
         self.tensors = {
             f"{name}.{part}": leaf for name, piece in pieces.items() for part, leaf in piece.tensors.items()
         }
+
+    def route(self, rows: Sequence[Sequence[int]]) -> None:
+        """Nothing: every row of a member meets the same tensors."""
 
     def state(self, member: int) -> dict[str, Tensor]:
         """One member's tensors."""

@@ -105,7 +105,7 @@ class Lora(Usual):
         for projection in chosen:
             if not 0 < self.r <= projection.width:
                 raise SettingError(
-                    f"lora: r={self.r} does not fit {projection.name} ({projection.width} wide). "
+                    f"{self.name}: r={self.r} does not fit {projection.name} ({projection.width} wide). "
                     f"Write r from 1 to {projection.width}."
                 )
         return chosen
@@ -115,7 +115,9 @@ class Lora(Usual):
         for name in names:
             if name not in TARGETS:
                 known = "+".join(TARGETS)
-                raise SettingError(f"lora: no target '{name}'.{did_you_mean(name, TARGETS)} Known: {known}, or all.")
+                raise SettingError(
+                    f"{self.name}: no target '{name}'.{did_you_mean(name, TARGETS)} Known: {known}, or all."
+                )
         found = [getattr(block, TARGETS[name]) for name in names]
         return [projection for projection in found if projection is not None]
 

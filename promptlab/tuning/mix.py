@@ -9,11 +9,11 @@ Parts are installed in one order however they are written: what reads a weight a
 that before what reads the module's output. So folded or beside, they compute the same.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -21,13 +21,17 @@ from torch import Tensor
 from promptlab.backbone.backbone import Backbone
 from promptlab.backbone.encode import Encoder
 from promptlab.errors import SettingError
+from promptlab.language.task import PVP
 from promptlab.registry import TUNINGS
 from promptlab.tuning.tuning import Learnt, State, Tuning, Usual
 
 _OWN = ("parts", "lr", "weight_decay", "dropout")
 _ORDER = ("soft", "prelayer", "prefix", "lora", "adamix-lora", "bitfit", "ia3")  # then the rest, as the registry has it
 _POOLERS = ("none", "bias", "all")
-_SAME_PLACE = ({"soft", "prelayer"}, {"lora", "adamix-lora"})
+_NOT_BOTH = {
+    ("adamix", "adamix-lora"): "would each compare the two passes",
+    ("prelayer", "soft"): "would learn the same soft tokens",
+}
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,8 @@ class Mix(Usual):
         init: see ``n``.
         text: see ``n``.
         place: see ``n``.
+        start: see ``n``.
+        shift: see ``n``.
         experts: see ``n``.
         share: see ``n``.
         lr: step size of the part named first; those of the others keep their proportion to it.
@@ -69,6 +75,8 @@ class Mix(Usual):
     init: str | None = None
     text: str | None = None
     place: str | None = None
+    start: str | None = None
+    shift: bool | None = None
     experts: int | None = None
     share: str | None = None
     lr: float | None = None
@@ -83,8 +91,21 @@ class Mix(Usual):
         for key in shared:
             if key not in _OWN and not any(key in one for one in taken.values()):
                 raise SettingError(f"mix: none of {', '.join(names)} has a setting '{key}'. Write it without {key}=.")
-        for name, value in _whole(tuple(self.members.values())).items():
-            object.__setattr__(self, name, value)
+        object.__setattr__(self, "pooler", max((one.pooler for one in self.members.values()), key=_POOLERS.index))
+
+    @property
+    def packs(self) -> bool:
+        """Where every part does."""
+        return all(part.packs for part in self.members.values())
+
+    @property
+    def passes(self) -> int:
+        """As many as any part wants."""
+        return self._often.passes
+
+    def joined(self, each: Tensor, scores: Tensor) -> Tensor:
+        """As the part that compares its passes has it."""
+        return self._often.joined(each, scores)
 
     @cached_property
     def members(self) -> Mapping[str, Tuning]:
@@ -96,16 +117,22 @@ class Mix(Usual):
         self, backbone: Backbone, cloze: bool, generators: Sequence[torch.Generator]
     ) -> AbstractContextManager["Union"]:
         """The tensors of every part, for every member."""
-        return self._learning(backbone, cloze, generators)
+        return self._together(backbone, cloze, lambda part: part.learn(backbone, cloze, generators))
+
+    def begin(
+        self, encoder: Encoder, pvps: Sequence[PVP | None], generators: Sequence[torch.Generator]
+    ) -> AbstractContextManager["Union"]:
+        """The same, each part told what each member reads."""
+        cloze = pvps[0] is not None
+        return self._together(encoder.backbone, cloze, lambda part: part.begin(encoder, pvps, generators))
 
     @contextmanager
-    def _learning(self, backbone: Backbone, cloze: bool, generators: Sequence[torch.Generator]) -> Iterator["Union"]:
+    def _together(
+        self, backbone: Backbone, cloze: bool, start: Callable[[Tuning], AbstractContextManager[Learnt]]
+    ) -> Iterator["Union"]:
         first = self._first.rate(backbone, cloze)
         with ExitStack() as stack:
-            learnt = {
-                name: stack.enter_context(part.learn(backbone, cloze, generators))
-                for name, part in self.members.items()
-            }
+            learnt = {name: stack.enter_context(start(part)) for name, part in self.members.items()}
             yield Union(learnt, {name: part.rate(backbone, cloze) / first for name, part in self.members.items()})
 
     @contextmanager
@@ -131,6 +158,10 @@ class Mix(Usual):
     def _first(self) -> Tuning:
         return self.members[self.parts.split("+")[0]]
 
+    @property
+    def _often(self) -> Tuning:
+        return max(self.members.values(), key=lambda part: part.passes)
+
     def _built(self, name: str) -> Tuning:
         own = _settings(name) - {"lr", "weight_decay"}
         given = {key: value for key in sorted(own) if (value := getattr(self, key, None)) is not None}
@@ -153,6 +184,11 @@ class Union:
         self.tensors = {f"{part}.{name}": one for part, learnt in parts.items() for name, one in learnt.tensors.items()}
         self.factors = {name: rates[name.partition(".")[0]] for name in self.tensors}
 
+    def route(self, rows: Sequence[Sequence[int]]) -> None:
+        """What each part draws before a forward."""
+        for learnt in self.parts.values():
+            learnt.route(rows)
+
     def state(self, member: int) -> dict[str, Tensor]:
         """One member's tensors."""
         return {
@@ -162,15 +198,6 @@ class Union:
 
 def _settings(name: str) -> set[str]:
     return {one.name for one in fields(TUNINGS.entry(name).load()) if one.init}
-
-
-def _whole(parts: Sequence[Tuning]) -> dict[str, Any]:
-    """What holds of the mix because it holds of its parts."""
-    return {
-        "packs": all(part.packs for part in parts),
-        "passes": max(part.passes for part in parts),
-        "pooler": max((part.pooler for part in parts), key=_POOLERS.index),
-    }
 
 
 def _unfit(name: str) -> str:
@@ -190,6 +217,6 @@ def _check_names(names: Sequence[str]) -> None:
         raise SettingError(
             f"mix: parts={'+'.join(names)} cannot be. Write two or more different tunings, as soft+lora."
         )
-    for pair in _SAME_PLACE:
-        if pair <= set(names):
-            raise SettingError(f"mix: {' and '.join(sorted(pair))} would learn in the same place. Write one of them.")
+    for (one, other), why in _NOT_BOTH.items():
+        if one in names and other in names:
+            raise SettingError(f"mix: {one} and {other} {why}. Write one of them.")

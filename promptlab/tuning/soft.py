@@ -107,6 +107,9 @@ class Tokens:
     def __init__(self, tensors: dict[str, Tensor], sizes: Sequence[int]):
         self.tensors, self.sizes = tensors, sizes
 
+    def route(self, rows: Sequence[Sequence[int]]) -> None:
+        """Nothing: every row of a member meets the same tensors."""
+
     def state(self, member: int) -> dict[str, Tensor]:
         """One member's own tokens, ``(places, width)`` each."""
         size = self.sizes[member]

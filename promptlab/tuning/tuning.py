@@ -2,6 +2,7 @@
 
     learn(backbone, cloze, generators)  tensors with a leading members axis stand in or beside the backbone
     state(member)                       one member's tensors, without that axis
+    joined(each, scores)                a member's loss from what its rows cost, in every pass they make
     applied(backbone, state)            inside the block the backbone answers as that member
     reading(encoder)                    rows are laid out by this encoder, in training and in answering
     begin(encoder, pvps, generators)    as ``learn``, told what each member reads: soft tokens start from slots' words
@@ -36,6 +37,13 @@ class Learnt(Protocol):
     stacked: bool
     """Whether the tensors carry the members axis."""
 
+    def route(self, rows: Sequence[Sequence[int]]) -> None:
+        """Draws, before each forward of training, what the coming one reads.
+
+        Args:
+            rows: for each member, which of its own rows every input of a pass belongs to.
+        """
+
     def state(self, member: int) -> dict[str, Tensor]:
         """One member's tensors, without the members axis, detached."""
 
@@ -48,13 +56,17 @@ class Tuning(Protocol):
     """Whether members train side by side over one frozen backbone; else they run in turn."""
     pooler: ClassVar[str]
     """What of a head's pretrained pooler learns: ``none``, ``bias`` or ``all``."""
-    packs: ClassVar[bool]
-    """Whether short rows may be laid end to end: no learnt part looks at a row as a whole."""
-    passes: ClassVar[int]
-    """How often each row goes through in a step; a part sees ``members * passes`` groups of rows."""
     lr: float | None
     weight_decay: float
     dropout: float
+
+    @property
+    def packs(self) -> bool:
+        """Whether short rows may be laid end to end: no learnt part looks at a row as a whole."""
+
+    @property
+    def passes(self) -> int:
+        """How often each row goes through in a step; a part sees ``members * passes`` groups of rows."""
 
     def learn(
         self, backbone: Backbone, cloze: bool, generators: Sequence[torch.Generator]
@@ -72,6 +84,14 @@ class Tuning(Protocol):
     ) -> AbstractContextManager[Learnt]:
         """As :meth:`learn`, for members that read these patterns; None where a member reads bare text."""
 
+    def joined(self, each: Tensor, scores: Tensor) -> Tensor:
+        """Each member's loss, ``(members,)``.
+
+        Args:
+            each: what every row costs against its label, ``(members, passes, rows)``.
+            scores: label scores, ``(members, passes, rows, labels)``; minus infinity where a row has fewer.
+        """
+
     def reading(self, encoder: Encoder) -> Encoder:
         """How rows are laid out for it: with room for its soft tokens, say."""
 
@@ -80,8 +100,20 @@ class Usual:
     """What most tunings have in common."""
 
     pooler: ClassVar[str] = "none"
-    packs: ClassVar[bool] = True
-    passes: ClassVar[int] = 1
+
+    @property
+    def packs(self) -> bool:
+        """Where the model allows it."""
+        return True
+
+    @property
+    def passes(self) -> int:
+        """Once."""
+        return 1
+
+    def joined(self, each: Tensor, scores: Tensor) -> Tensor:
+        """The mean over a member's rows."""
+        return each.flatten(1).mean(1)
 
     def begin(
         self: Tuning, encoder: Encoder, pvps: Sequence[PVP | None], generators: Sequence[torch.Generator]

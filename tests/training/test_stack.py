@@ -8,6 +8,7 @@ from promptlab.backbone.encode import Encoder
 from promptlab.language.task import Task
 from promptlab.training.loop import stack_size, step_losses, train
 from promptlab.training.member import Member, Recipe, Rows
+from promptlab.tuning.adamix import AdaMix, AdaMixLora
 from promptlab.tuning.bitfit import BitFit
 from promptlab.tuning.full import Full, Top
 from promptlab.tuning.lora import Lora
@@ -48,7 +49,9 @@ def states(found):
     return [{name: tensor.clone() for name, tensor in one.state.items()} for one in found]
 
 
-@pytest.mark.parametrize("tuning", [Lora(r=2), BitFit()], ids=lambda tuning: tuning.name)
+@pytest.mark.parametrize(
+    "tuning", [Lora(r=2), BitFit(), AdaMix(r=2), AdaMixLora(r=2, share="none")], ids=lambda tuning: tuning.name
+)
 @pytest.mark.parametrize("head", [False, True], ids=["cloze", "head"])
 @pytest.mark.parametrize("family", ["bert", "roberta", "gpt2"])
 def test_a_stack_trains_each_member_exactly_as_it_would_train_alone(float64, reviews, tuning, head, family):
@@ -202,6 +205,8 @@ def test_full_and_top_run_their_members_in_turn_from_the_same_start(float64, rev
         (Top(layers=1, lr=1e-2), True, 0.9),
         (Lora(lr=2e-2), False, 0.9),
         (Lora(lr=2e-2), True, 0.9),
+        (AdaMix(lr=2e-2), False, 0.9),
+        (AdaMixLora(lr=2e-2), True, 0.9),
         (BitFit(lr=3e-2), True, 0.75),  # biases of a random encoder can do little
     ],
     ids=lambda one: getattr(one, "name", str(one)),

@@ -5,16 +5,18 @@ import torch
 
 from promptlab.backbone.device import generator
 from promptlab.errors import BackboneError, SettingError
+from promptlab.tuning.adamix import AdaMix, AdaMixLora
 from promptlab.tuning.bitfit import BitFit
 from promptlab.tuning.full import Full, Top
 from promptlab.tuning.lora import Lora
 from promptlab.tuning.tuning import by_member
 
-TUNINGS = [Full(), Top(layers=1), BitFit(), Lora(r=2), Lora(r=2, targets="all")]
+MIXED = [AdaMix(r=2, experts=3), AdaMix(r=2, experts=2, share="none"), AdaMixLora(r=2, share="none", targets="all")]
+TUNINGS = [Full(), Top(layers=1), BitFit(), Lora(r=2), Lora(r=2, targets="all"), *MIXED]
 
 
 def named(tuning):
-    return f"{tuning.name}-{getattr(tuning, 'targets', '')}"
+    return f"{tuning.name}-{getattr(tuning, 'targets', '')}-{getattr(tuning, 'share', '')}".rstrip("-")
 
 
 def bits(backbone):
@@ -61,7 +63,7 @@ def test_tied_embeddings_stay_tied(tiny_bert, tuning):
     assert tiny_bert.model.get_output_embeddings().weight is tiny_bert.model.get_input_embeddings().weight
 
 
-@pytest.mark.parametrize("tuning", [Lora(r=2), Lora(r=2, targets="all"), BitFit()], ids=named)
+@pytest.mark.parametrize("tuning", [Lora(r=2), Lora(r=2, targets="all"), BitFit(), *MIXED], ids=named)
 def test_a_parameter_efficient_start_equals_the_plain_backbone(each_masked, tuning):
     if isinstance(tuning, BitFit) and each_masked.config.model_type == "modernbert":
         pytest.skip("no biases to learn")
@@ -81,7 +83,7 @@ def test_the_applied_state_answers_as_the_trained_member_did(float64, tuning):
             torch.testing.assert_close(logits(backbone), trained, rtol=0, atol=1e-10)
 
 
-@pytest.mark.parametrize("tuning", [Lora(r=2), BitFit()], ids=named)
+@pytest.mark.parametrize("tuning", [Lora(r=2), BitFit(), *MIXED], ids=named)
 def test_each_member_of_a_stack_reads_only_its_own_rows(float64, tuning):
     backbone = float64("bert")
     with tuning.learn(backbone, True, [generator("a"), generator("b")]) as learnt:

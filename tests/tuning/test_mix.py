@@ -15,11 +15,18 @@ from promptlab.tuning.bitfit import BitFit
 from promptlab.tuning.lora import Lora
 from promptlab.tuning.mix import Mix
 
-MIXES = [Mix("lora+bitfit", r=2), Mix("bitfit+lora", r=2, targets="all")]
+MIXES = [
+    Mix("lora+bitfit", r=2),
+    Mix("bitfit+lora", r=2, targets="all"),
+    Mix("soft+lora", n=3, r=2),
+    Mix("prefix+bitfit", n=3),
+    Mix("prefix+lora", n=3, mid=4, r=2),
+]
+PLAIN = {"lora", "bitfit"}  # parts whose start equals the plain backbone
 LEFT_OUT = {"lr", "weight_decay", "dropout", "parts"}
 
 
-@pytest.fixture(params=MIXES, ids=lambda one: f"{one.parts}-{one.targets}")
+@pytest.fixture(params=MIXES, ids=lambda one: one.parts)
 def mix(request):
     return request.param
 
@@ -28,7 +35,8 @@ def test_it_keeps_what_every_tuning_must(float64, reviews, mix):
     for family in ("bert", "gpt2"):
         backbone = float64(family)
         checks.let_go(backbone, mix)
-        checks.starts_plain(backbone, mix)
+        if set(mix.members) <= PLAIN:
+            checks.starts_plain(backbone, mix)
         checks.applies(backbone, mix, reviews)
         checks.stacks(backbone, mix, reviews)
         checks.differentiates(backbone, mix, reviews, step=1e-6)
@@ -41,6 +49,15 @@ def test_it_learns_and_is_found_again(tiny_bert, reviews, mix):
     checks.learns(tiny_bert, mix, reviews, lr=1e-2)
     checks.reloads(tiny_bert, mix, reviews)
     checks.reloads(tiny_bert, mix, reviews, head=True)
+
+
+@pytest.mark.parametrize("name", ["adamix", "adamix-lora"])
+def test_the_loss_of_two_passes_is_that_of_the_part_that_makes_them(float64, reviews, name):
+    mix = TUNINGS.build("mix", {"parts": f"bitfit+{name}+soft", "r": 2, "n": 2, "experts": 3})
+    assert mix.passes == 2
+    checks.let_go(float64("bert"), mix)
+    checks.stacks(float64("bert"), mix, reviews)
+    checks.reloads(float64("bert"), mix, reviews)
 
 
 def test_what_folds_into_shared_weights_stands_beside_them(float64, reviews, mix):
@@ -105,6 +122,8 @@ def test_every_setting_of_a_part_is_one_of_the_mix():
         ("top+lora", {}, "top changes the backbone itself"),
         ("lora+words", {}, "words learns text"),
         ("lora+mix", {}, "mix is a mix itself"),
+        ("soft+lora+prelayer", {}, "prelayer and soft would learn the same soft tokens"),
+        ("adamix+adamix-lora", {}, "adamix and adamix-lora would each compare the two passes"),
         ("lora+lora", {}, "two or more different"),
         ("lora", {}, "two or more different"),
         ("lora+bitfit", {"n": 3}, "none of lora, bitfit has a setting 'n'"),
