@@ -196,7 +196,15 @@ TUNINGS = Registry(
         ("full", "full:Full", "every weight learns"),
         ("top", "full:Top", "the last blocks and the final norm learn", "2101.00190"),
         ("bitfit", "bitfit:BitFit", "every bias learns", "2106.10199"),
+        ("words", "words:Words", "discrete words in the soft slots, found by gradients", "2010.15980"),
+        ("soft", "soft:Soft", "embeddings of soft tokens learn", "2104.08691"),
+        ("prefix", "prefix:Prefix", "keys and values before those of every layer learn", "2101.00190"),
+        ("prelayer", "prelayer:Prelayer", "activations of soft tokens at every block learn", "2106.09685"),
         ("lora", "lora:Lora", "a low-rank difference beside chosen projections learns", "2106.09685"),
+        ("houlsby", "houlsby:Houlsby", "two bottlenecks a block, after attention and feed-forward", "1902.00751"),
+        ("pfeiffer", "pfeiffer:Pfeiffer", "one bottleneck a block, after the feed-forward", "2005.00247"),
+        ("parallel", "parallel:Parallel", "one bottleneck a block, beside the feed-forward", "2110.04366"),
+        ("lin", "lin:Lin", "one bottleneck a block with its own norm, on the block's output", "2004.03829"),
         (
             "adamix",
             "adamix:AdaMix",
@@ -204,11 +212,8 @@ TUNINGS = Registry(
             "2205.12410",
         ),
         ("adamix-lora", "adamix:AdaMixLora", "low-rank differences met at random and averaged likewise", "2205.12410"),
-        ("prefix", "prefix:Prefix", "keys and values before those of every layer learn", "2101.00190"),
+        ("ia3", "ia3:Ia3", "factors on keys, values and inner units learn", "2205.05638"),
         ("mix", "mix:Mix", "several tunings at once, ungated; parts=prefix+parallel is MAM", "2110.04366"),
-        ("words", "words:Words", "discrete words in the soft slots, found by gradients", "2010.15980"),
-        ("soft", "soft:Soft", "embeddings of soft tokens learn", "2104.08691"),
-        ("prelayer", "prelayer:Prelayer", "activations of soft tokens at every block learn", "2106.09685"),
     ),
 )
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 
-class Piece(Protocol):
+class After(Protocol):
     """The learnt part of one module, for all members of a stack."""
 
     module: nn.Module
@@ -21,6 +21,19 @@ class Piece(Protocol):
 
     def __call__(self, x: Tensor, y: Tensor) -> Tensor:
         """The module's output ``y`` for its input ``x``, changed: same shape."""
+
+
+class Before(Protocol):
+    """The same where a module's input is changed, or only looked at."""
+
+    module: nn.Module
+    tensors: dict[str, Tensor]
+
+    def before(self, x: Tensor) -> Tensor:
+        """The module's input, changed: same shape."""
+
+
+Piece = After | Before
 
 
 class Beside:
@@ -44,11 +57,19 @@ class Beside:
 @contextmanager
 def beside(pieces: Mapping[str, Piece]) -> Iterator[Beside]:
     """Hooks every piece to its module for as long as the block lasts."""
-    handles = [piece.module.register_forward_hook(_hook(piece)) for piece in pieces.values()]
+    handles = list(map(_hooked, pieces.values()))
     try:
         yield Beside(pieces)
     finally:
-        _remove(handles)
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def standing(pieces: Mapping[str, Piece]) -> Iterator[None]:
+    """The same for pieces that have learnt and only answer."""
+    with beside(pieces):
+        yield
 
 
 @contextmanager
@@ -77,16 +98,39 @@ def learning(parameters: Mapping[str, nn.Parameter]) -> Iterator[None]:
             parameter.grad = None
 
 
-def _hook(piece: Piece) -> Callable[[nn.Module, Any, Tensor], Tensor]:
-    return lambda module, inputs, output: piece(inputs[0], output)
+def _hooked(piece: Piece) -> RemovableHandle:
+    if hasattr(piece, "before"):
+        return piece.module.register_forward_pre_hook(_pre_hook(piece.before))
+    return piece.module.register_forward_hook(_hook(piece))
 
 
-def _remove(handles: list[RemovableHandle]) -> None:
-    for handle in handles:
-        handle.remove()
+def _pre_hook(before: Callable[[Tensor], Tensor]) -> Callable[[nn.Module, Any], Any]:
+    return lambda module, inputs: (before(inputs[0]), *inputs[1:])
+
+
+def _hook(piece: After) -> Callable[[nn.Module, Any, Any], Any]:
+    def changed(module: nn.Module, inputs: Any, output: Any) -> Any:
+        if isinstance(output, tuple):  # some blocks give more than their states
+            return piece(inputs[0], output[0]), *output[1:]
+        return piece(inputs[0], output)
+
+    return changed
 
 
 def drawn(shape: tuple[int, ...], generators: list[torch.Generator], bound: float, like: Tensor) -> Tensor:
     """A leaf ``(members, *shape)``, each member's slice uniform in ``[-bound, bound)`` from its own generator."""
     slices = [(torch.rand(shape, generator=generator, dtype=torch.float64) * 2 - 1) * bound for generator in generators]
+    return torch.stack(slices).to(device=like.device, dtype=like.dtype).requires_grad_(True)
+
+
+def drawn_normal(
+    shape: tuple[int, ...], generators: Sequence[torch.Generator], std: float, like: Tensor, cut: float | None = None
+) -> Tensor:
+    """A leaf ``(members, *shape)``, normal around 0, each slice from its own generator; all within ``cut * std``."""
+    slices = [torch.empty(shape, dtype=torch.float64) for _ in generators]
+    for one, generator in zip(slices, generators, strict=True):
+        if cut is None:
+            one.normal_(0, std, generator=generator)
+        else:
+            nn.init.trunc_normal_(one, std=std, a=-cut * std, b=cut * std, generator=generator)
     return torch.stack(slices).to(device=like.device, dtype=like.dtype).requires_grad_(True)

@@ -33,6 +33,7 @@ TASK = Task.from_parts(
     verbalizer={"negative": ["terrible", "bad"], "positive": ["great", "good"]},
 )
 CLOSE = {"rtol": 0, "atol": 1e-10}
+SINGLE = ("modernbert", "llama", "mistral", "qwen2", "qwen3")  # rotate or norm in single precision, whatever is asked
 
 
 def member(reviews, key, pvp=0, rows=8, head=False, **rates):
@@ -153,8 +154,13 @@ def applies(backbone, tuning, reviews):
         torch.testing.assert_close(found[0], wanted[i], **CLOSE)
 
 
-def differentiates(backbone, tuning, reviews, head=False, step=1e-5):
-    """The gradient of the training loss, along a random direction of each learnt tensor, is its finite difference."""
+def differentiates(backbone, tuning, reviews, head=False):
+    """The gradient of the training loss, along a random direction of each learnt tensor, is its finite difference.
+
+    A kink (relu) is seldom met within 1e-5; where a family needs longer steps, ask for a smooth tuning.
+    """
+    single = backbone.config.model_type in SINGLE
+    step, near = (1e-3, {"rtol": 1e-3, "atol": 3e-4}) if single else (1e-5, {"rtol": 1e-5, "atol": 1e-8})
     members = [member(reviews, "a", head=head), member(reviews, "b", head=head)]
     with learning(backbone, tuning, members) as learnt:
         loss = Stepping(backbone, tuning, members)
@@ -169,9 +175,8 @@ def differentiates(backbone, tuning, reviews, head=False, step=1e-5):
             with torch.no_grad():
                 tensor.add_(step * way)
             found = torch.tensor((ends[0] - ends[1]) / (2 * step), dtype=torch.float64)
-            torch.testing.assert_close(
-                found, (exact[name] * way).sum(), rtol=1e-5, atol=1e-8, msg=lambda m, n=name: f"{n}: {m}"
-            )
+            wanted = (exact[name] * way).sum()
+            torch.testing.assert_close(found, wanted, **near, msg=lambda said, name=name: f"{name}: {said}")
         assert any(one.abs().max() > 0 for one in exact.values())
 
 
@@ -183,11 +188,12 @@ def recomputes(backbone, tuning, reviews):
         wanted = loss()
         exact = gradients(wanted, learnt)
         with _checkpointing(backbone):
-            count = backbone.anatomy.blocks[0].ffn_out.module.register_forward_hook(lambda *_: passed.append(1))
+            query = backbone.anatomy.blocks[-1].query.module
+            count = query.register_forward_pre_hook(lambda *_: passed.append(1))
             found = loss()
             again = gradients(found, learnt)
             count.remove()
-    assert len(passed) == 2, "the first block was not computed again"
+    assert len(passed) == 2, "the last block was not computed again"
     torch.testing.assert_close(found, wanted, **CLOSE)
     for name, one in exact.items():
         torch.testing.assert_close(again[name], one, **CLOSE)

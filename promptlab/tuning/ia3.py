@@ -1,0 +1,121 @@
+"""IA3: learnt factors on keys, values and inner units (Liu et al. 2022, arXiv:2205.05638, section 3.3).
+
+    in each block, with factors k, v, m that start at 1 (so the start equals the plain backbone):
+        keys <- k * keys,  values <- v * values          where their projections put them out
+        feed-forward: act(x W1) W2 -> (m * act(x W1)) W2  also where it is gated
+    train the factors without weight decay, keep the rest
+    to merge: rows of the projections and of their biases times k and v, columns of W2 times m
+
+Keys are multiplied before a norm or a rotation that follows them. Fewer key-value heads have fewer factors.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from promptlab.backbone.anatomy import Projection
+from promptlab.backbone.backbone import Backbone
+from promptlab.tuning.inject import Beside, Piece, beside, standing, swapped
+from promptlab.tuning.tuning import State, Usual, by_member, by_width
+
+
+@dataclass(frozen=True)
+class Ia3(Usual):
+    """A factor for every key, value and inner unit of every block.
+
+    Args:
+        lr: step size; by default 3e-3 at width 1024, larger on narrower backbones.
+        dropout: rate in the backbone while training.
+    """
+
+    name: ClassVar[str] = "ia3"
+    stackable: ClassVar[bool] = True
+    weight_decay: ClassVar[float] = 0.0
+    lr: float | None = None
+    dropout: float = 0.0
+
+    def learn(
+        self, backbone: Backbone, cloze: bool, generators: Sequence[torch.Generator]
+    ) -> AbstractContextManager[Beside]:
+        """One factor a number for every member."""
+        like = backbone.anatomy.blocks[0].ffn_out.weight
+
+        def ones(name: str, size: int) -> Tensor:
+            return like.new_ones(len(generators), size).requires_grad_(True)
+
+        return beside(dict(_pieces(backbone, ones)))
+
+    def applied(self, backbone: Backbone, state: State) -> AbstractContextManager[None]:
+        """Folds the factors into weights and biases; beside them where blocks share one weight (ALBERT)."""
+        if any(block.ffn_out.shared for block in backbone.anatomy.blocks):
+            like = backbone.anatomy.blocks[0].ffn_out.weight
+            return standing(dict(_pieces(backbone, lambda name, size: state[f"{name}.factor"][None].to(like))))
+        return swapped(dict(backbone.model.named_parameters()), self.merged(backbone, state))
+
+    def merged(self, backbone: Backbone, state: State) -> dict[str, Tensor]:
+        """The changed weights and biases by parameter name."""
+        own, found = dict(backbone.model.named_parameters()), dict[str, Tensor]()
+
+        def whole(projection: Projection, part: str) -> Tensor | None:
+            name = f"{projection.name.partition('[')[0]}.{part}"
+            return found.setdefault(name, own[name].detach().clone()) if name in own else None
+
+        for block in backbone.anatomy.blocks:
+            for projection in (block.key, block.value, block.ffn_out):
+                weight, bias = whole(projection, "weight"), whole(projection, "bias")
+                factor = state[f"{projection.name}.factor"].to(projection.weight)
+                if projection is block.ffn_out:
+                    _across(weight, projection).mul_(factor)
+                    continue
+                _across(weight, projection)[projection.start : projection.stop] *= factor[:, None]
+                if bias is not None:
+                    bias[projection.start : projection.stop] *= factor
+        return found
+
+    def rate(self, backbone: Backbone, cloze: bool) -> float:
+        """3e-3 at width 1024."""
+        return self.lr if self.lr is not None else by_width(3e-3, backbone)
+
+
+class Outputs:
+    """Factors on what a projection puts out."""
+
+    def __init__(self, projection: Projection, factor: Tensor):
+        self.module, self.tensors = projection.module, {"factor": factor}
+        self.start, self.stop = projection.start, projection.stop
+
+    def __call__(self, x: Tensor, y: Tensor) -> Tensor:
+        """The module's output, ``(members * batch, tokens, outputs)``, its own features multiplied."""
+        whole = functional.pad(self.tensors["factor"], (self.start, y.shape[-1] - self.stop), value=1.0)
+        return (by_member(y, len(whole)) * whole[:, None]).view(y.shape)
+
+
+class Inputs:
+    """Factors on what a projection reads."""
+
+    def __init__(self, projection: Projection, factor: Tensor):
+        self.module, self.tensors = projection.module, {"factor": factor}
+
+    def before(self, x: Tensor) -> Tensor:
+        """The module's input, ``(members * batch, tokens, inputs)``, multiplied."""
+        factor = self.tensors["factor"]
+        return (by_member(x, len(factor)) * factor[:, None]).view(x.shape)
+
+
+def _pieces(backbone: Backbone, factor: Callable[[str, int], Tensor]) -> Iterator[tuple[str, Piece]]:
+    for block in backbone.anatomy.blocks:
+        for projection in (block.key, block.value):
+            yield projection.name, Outputs(projection, factor(projection.name, projection.width))
+        out = block.ffn_out
+        yield out.name, Inputs(out, factor(out.name, out.inputs))
+
+
+def _across(weight: Tensor | None, projection: Projection) -> Tensor:
+    # the whole module's weight as (outputs, inputs), a view
+    assert weight is not None
+    return weight.T if projection.transposed else weight
