@@ -32,6 +32,7 @@ from promptlab.tuning.routes import Experts, Mixed, Routes, mixed
 from promptlab.tuning.tuning import State, Usual, by_width
 
 _STD = 0.02  # of every new matrix in the released code
+_ROUNDING = 256  # units in the last place of log-probabilities that are the same
 _OF: tuple[Literal["down"], Literal["up"]] = ("down", "up")
 _CHOICES = {"share": ("up", "down", "none"), "routing": ("batch", "row"), "init": ("zero", "paper")}
 
@@ -287,12 +288,14 @@ def divergence(first: Tensor, second: Tensor, detach: bool) -> Tensor:
     """
     a, b = first.log_softmax(-1), second.log_softmax(-1)
     missing = first.isneginf()
+    gap = (a - b).detach().masked_fill(missing, 0).abs().amax(-1)
 
     def kl(target: Tensor, other: Tensor) -> Tensor:
         target = target.detach() if detach else target
         return (target.exp() * (target - other).masked_fill(missing, 0)).sum(-1)
 
-    return 0.5 * (kl(a, b) + kl(b, a))
+    # before anything is learnt both passes agree, and Adam would make whole steps of what rounding leaves between them
+    return (0.5 * (kl(a, b) + kl(b, a))).masked_fill(gap <= _ROUNDING * torch.finfo(a.dtype).eps, 0)
 
 
 def _places(backbone: Backbone) -> list[Projection]:
