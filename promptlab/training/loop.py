@@ -264,21 +264,21 @@ def _optimiser(
         [tuning.weight_decay if member.weight_decay is None else member.weight_decay for member in members],
         dtype=torch.float64,
     )
-    groups = [
-        one for factor, own in _by_factor(learnt).items() for one in _groups(own, learnt.stacked, lr * factor, decay)
-    ]
+    groups = []
+    for (faster, heavier), own in _by_factors(learnt).items():
+        groups += _groups(own, learnt.stacked, lr * faster, decay * heavier)
     if head is not None:
-        own = lr if recipe.head_lr is None else torch.full_like(lr, recipe.head_lr)
-        groups += _groups(head.tensors, True, own, decay)
+        fixed = lr if recipe.head_lr is None else torch.full_like(lr, recipe.head_lr)
+        groups += _groups(head.tensors, True, fixed, decay)
     return AdamW(groups)
 
 
-def _by_factor(learnt: Learnt) -> dict[float, dict[str, Tensor]]:
-    """The learnt tensors by what their learning rate is multiplied with: 1 unless the tuning says otherwise."""
-    factors: Mapping[str, float] = getattr(learnt, "factors", {})
-    found: dict[float, dict[str, Tensor]] = {}
+def _by_factors(learnt: Learnt) -> dict[tuple[float, float], dict[str, Tensor]]:
+    """The learnt tensors by what their learning rate and weight decay are multiplied with: 1 unless the tuning says."""
+    factors: Mapping[str, tuple[float, float]] = getattr(learnt, "factors", {})
+    found: dict[tuple[float, float], dict[str, Tensor]] = {}
     for name, tensor in learnt.tensors.items():
-        found.setdefault(factors.get(name, 1.0), {})[name] = tensor
+        found.setdefault(factors.get(name, (1.0, 1.0)), {})[name] = tensor
     return found
 
 

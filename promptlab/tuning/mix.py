@@ -57,13 +57,13 @@ class Mix(Usual):
         experts: see ``n``.
         share: see ``n``.
         lr: step size of the part named first; those of the others keep their proportion to it.
-        weight_decay: decoupled, on the matrices of every part.
+        weight_decay: decoupled, on the matrices of those parts that decay by themselves.
         dropout: rate while training, in the backbone and in every part that has one.
     """
 
     name: ClassVar[str] = "mix"
     stackable: ClassVar[bool] = True
-    parts: str = "lora+bitfit"
+    parts: str = "prefix+parallel"
     n: int | None = None
     r: int | None = None
     alpha: float | None = None
@@ -133,7 +133,10 @@ class Mix(Usual):
         first = self._first.rate(backbone, cloze)
         with ExitStack() as stack:
             learnt = {name: stack.enter_context(start(part)) for name, part in self.members.items()}
-            yield Union(learnt, {name: part.rate(backbone, cloze) / first for name, part in self.members.items()})
+            rates = {name: part.rate(backbone, cloze) / first for name, part in self.members.items()}
+            yield Union(
+                learnt, {name: (rates[name], float(part.weight_decay > 0)) for name, part in self.members.items()}
+            )
 
     @contextmanager
     def applied(self, backbone: Backbone, state: State) -> Iterator[None]:
@@ -174,15 +177,15 @@ class Union:
 
     Args:
         parts: by name.
-        rates: of each part, what its tensors' learning rate is multiplied with.
+        factors: of each part, what its tensors' learning rate and weight decay are multiplied with.
     """
 
     stacked = True
 
-    def __init__(self, parts: Mapping[str, Learnt], rates: Mapping[str, float]):
+    def __init__(self, parts: Mapping[str, Learnt], factors: Mapping[str, tuple[float, float]]):
         self.parts = parts
         self.tensors = {f"{part}.{name}": one for part, learnt in parts.items() for name, one in learnt.tensors.items()}
-        self.factors = {name: rates[name.partition(".")[0]] for name in self.tensors}
+        self.factors = {name: factors[name.partition(".")[0]] for name in self.tensors}
 
     def route(self, rows: Sequence[Sequence[int]]) -> None:
         """What each part draws before a forward."""

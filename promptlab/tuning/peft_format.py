@@ -25,12 +25,22 @@ from promptlab.backbone.files import fingerprint
 from promptlab.backbone.heads import head_paths
 from promptlab.backbone.identity import describe
 from promptlab.errors import BackboneError, OutputError, SettingError
-from promptlab.tuning import peft_lora
+from promptlab.tuning import peft_ia3, peft_lora, peft_prompts
 from promptlab.tuning.tuning import State, Tuning
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
-_WRITE: dict[str, Callable[..., Any]] = {"lora": peft_lora.write}
-_READ: dict[str, Callable[..., Any]] = {"LORA": peft_lora.read}
+_WRITE: dict[str, Callable[..., Any]] = {
+    "lora": peft_lora.write,
+    "ia3": peft_ia3.write,
+    "soft": peft_prompts.write_soft,
+    "prefix": peft_prompts.write_prefix,
+}
+_READ: dict[str, Callable[..., Any]] = {
+    "LORA": peft_lora.read,
+    "IA3": peft_ia3.read,
+    "PROMPT_TUNING": peft_prompts.read_soft,
+    "PREFIX_TUNING": peft_prompts.read_prefix,
+}
 _PROMPTS = ("PROMPT_TUNING", "PREFIX_TUNING")
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 

@@ -29,7 +29,7 @@ State = Mapping[str, Tensor]
 class Learnt(Protocol):
     """Learnt tensors of a stack while it trains.
 
-    One may also say ``factors``: by name of a tensor, what the member's learning rate is multiplied with.
+    One may also say ``factors``: what a tensor's learning rate and weight decay are multiplied with, by its name.
     """
 
     tensors: dict[str, Tensor]

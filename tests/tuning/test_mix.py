@@ -14,15 +14,17 @@ from promptlab.training.member import Recipe
 from promptlab.tuning.bitfit import BitFit
 from promptlab.tuning.lora import Lora
 from promptlab.tuning.mix import Mix
+from promptlab.tuning.prefix import Prefix
 
 MIXES = [
     Mix("lora+bitfit", r=2),
     Mix("bitfit+lora", r=2, targets="all"),
     Mix("soft+lora", n=3, r=2),
     Mix("prefix+bitfit", n=3),
-    Mix("prefix+lora", n=3, mid=4, r=2),
+    Mix("prefix+parallel+lora", n=3, mid=4, r=2),
+    Mix("ia3+lora+bitfit+pfeiffer", r=2, targets="all"),
 ]
-PLAIN = {"lora", "bitfit"}  # parts whose start equals the plain backbone
+PLAIN = {"lora", "bitfit", "ia3", "pfeiffer"}  # parts whose start equals the plain backbone
 LEFT_OUT = {"lr", "weight_decay", "dropout", "parts"}
 
 
@@ -89,14 +91,15 @@ def test_the_order_in_which_parts_are_written_says_the_rate_only(float64):
 
 @pytest.mark.parametrize("lr", [None, 0.25])
 def test_each_part_keeps_its_own_rate_or_its_proportion_to_the_first(tiny_bert, reviews, lr):
-    mix = Mix("lora+bitfit", r=2, lr=lr)
+    mix, own = Mix("lora+prefix", r=2, n=3, lr=lr), {"lora": Lora(), "prefix": Prefix()}
     with mix.learn(tiny_bert, True, [generator("m")]) as learnt:
         optimiser = _optimiser(tiny_bert, mix, [checks.member(reviews, "m")], learnt, None, Recipe(steps=1, batch=2))
-        rates = {id(one): float(group.lr) for group in optimiser.groups for one in group.tensors}
+        groups = {id(one): group for group in optimiser.groups for one in group.tensors}
         for name, tensor in learnt.tensors.items():
-            part = {"lora": Lora(), "bitfit": BitFit()}[name.partition(".")[0]]
+            part = own[name.partition(".")[0]]
             scale = 1 if lr is None else lr / Lora().rate(tiny_bert, True)
-            assert rates[id(tensor)] == pytest.approx(part.rate(tiny_bert, True) * scale)
+            assert float(groups[id(tensor)].lr) == pytest.approx(part.rate(tiny_bert, True) * scale)
+            assert float(groups[id(tensor)].weight_decay) == part.weight_decay
 
 
 def test_settings_go_to_every_part_that_has_them():

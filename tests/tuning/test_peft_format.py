@@ -11,21 +11,29 @@ from transformers import AutoModelForSequenceClassification
 from promptlab.backbone.device import generator
 from promptlab.backbone.encode import Encoder
 from promptlab.backbone.heads import default_pool, head_for
+from promptlab.backbone.marks import marks
 from promptlab.errors import BackboneError, OutputError, SettingError
 from promptlab.language.task import Task
 from promptlab.methods.predict import Model
 from promptlab.tuning.bitfit import BitFit
+from promptlab.tuning.ia3 import Ia3
 from promptlab.tuning.lora import Lora
 from promptlab.tuning.peft_format import CONFIG, WEIGHTS, export_peft, import_peft
+from promptlab.tuning.prefix import Prefix
+from promptlab.tuning.soft import Soft
 
 peft = pytest.importorskip("peft")
-pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing.:FutureWarning")  # PEFT asks the old name
+pytestmark = [  # PEFT says the old names
+    pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing.:FutureWarning"),
+    pytest.mark.filterwarnings("ignore:.past_key_values.:FutureWarning"),
+]
 
 TASK = Task.from_parts(
     patterns=["{text} It was {mask}."], verbalizer={"negative": "terrible", "positive": "great", "none": "fine"}
 )
 TOKENS = ((5, 6, 7, 8, 9, 10), (11, 12, 13, 14, 15, 16))
 CLOSE = {"rtol": 0, "atol": 1e-5}
+CACHED = ("bert", "roberta", "gpt2", "llama")  # PEFT's prefix goes in through the cache
 FAMILIES = ("bert", "roberta", "distilbert", "modernbert", "gpt2", "llama")
 
 
@@ -41,9 +49,11 @@ def learnt(backbone, tuning, head=0):
 
 
 def here(backbone, tuning, state):
+    """What the backbone says as that member, at the real tokens."""
     inside = {name: one for name, one in state.items() if not name.startswith("head.")}
+    before = marks([tuning.n])[0] if isinstance(tuning, Soft) else ()
     with torch.no_grad(), tuning.applied(backbone, inside):
-        return backbone.model(input_ids=torch.tensor(TOKENS)).logits
+        return backbone.model(input_ids=torch.tensor([(*before, *row) for row in TOKENS])).logits[:, len(before) :]
 
 
 def there(model, tokens=TOKENS):
@@ -142,23 +152,121 @@ def test_lora_of_peft_comes_here(tiny, fresh, tmp_path, family, settings, target
     assert tuning.targets == targets
 
 
+OTHERS = [
+    *((Ia3(), family) for family in FAMILIES),
+    *((Soft(n=3, place="front"), family) for family in FAMILIES),
+    *((Prefix(n=3, shift=True), family) for family in CACHED),
+]
+
+
+@pytest.mark.parametrize(("tuning", "family"), OTHERS, ids=lambda one: getattr(one, "name", one))
+def test_the_others_go_to_peft_and_come_back(tiny, fresh, tmp_path, family, tuning):
+    backbone = tiny(family)
+    _, state = goes_there(fresh, backbone, tuning, tmp_path)
+    again, found = import_peft(tmp_path, backbone)
+    assert again.name == tuning.name
+    assert found.keys() == state.keys()
+    assert all(torch.equal(found[name], state[name]) for name in state)
+
+
+def task(family):
+    return "CAUSAL_LM" if family in ("gpt2", "llama") else "FEATURE_EXTRACTION"
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_prompt_of_peft_comes_here(tiny, fresh, tmp_path, family):
+    sizes = {"num_attention_heads": 4, "num_layers": 2, "token_dim": 32} if family == "distilbert" else {}
+    config = peft.PromptTuningConfig(task_type=task(family), num_virtual_tokens=4, **sizes)
+    tuning, _ = comes_here(fresh, tiny(family), config, tmp_path)
+    assert tuning == Soft(n=4, place="front")
+
+
+@pytest.mark.parametrize("family", CACHED)
+@pytest.mark.parametrize("projected", [False, True])
+def test_a_prefix_of_peft_comes_here_and_counts_as_tokens(tiny, fresh, tmp_path, family, projected):
+    more = {"encoder_hidden_size": 5, "prefix_projection": True} if projected else {}
+    config = peft.PrefixTuningConfig(task_type=task(family), num_virtual_tokens=4, **more)
+    tuning, _ = comes_here(fresh, tiny(family), config, tmp_path)
+    assert tuning == Prefix(n=4, shift=True)
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta", "distilbert", "gpt2", "llama"])
+def test_the_ia3_that_peft_takes_by_itself_comes_here(tiny, fresh, tmp_path, family):
+    targets = {"distilbert": (["k_lin", "v_lin", "out_lin", "ffn.lin2"], ["out_lin", "ffn.lin2"])}.get(
+        family, (None, None)
+    )
+    config = peft.IA3Config(target_modules=targets[0], feedforward_modules=targets[1], fan_in_fan_out=family == "gpt2")
+    comes_here(fresh, tiny(family), config, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("family", "targets", "said"),
+    [
+        ("llama", ["q_proj"], "multiplies query"),
+        ("llama", ["o_proj"], "self_attn.o_proj"),
+        ("bert", ["intermediate.dense"], "intermediate.dense"),
+    ],
+)
+def test_factors_that_cannot_be_moved_are_refused_by_name(tiny, fresh, tmp_path, family, targets, said):
+    config = peft.IA3Config(target_modules=targets, feedforward_modules=[])
+    with pytest.raises(SettingError, match=said):
+        comes_here(fresh, tiny(family), config, tmp_path)
+
+
+def test_a_prompt_goes_along_with_a_head_on_decoders_only(tiny, reviews, tmp_path):
+    tuning = Soft(n=3)
+    with_head(tiny("gpt2"), tuning, reviews, tmp_path / "gpt2")
+    with pytest.raises(SettingError, match="stand before the whole row.*place=front"):
+        with_head(tiny("roberta"), tuning, reviews, tmp_path / "roberta")
+    with pytest.raises(SettingError, match="reads the first soft token in place of .CLS."):
+        with_head(tiny("roberta"), Soft(n=3, place="front"), reviews, tmp_path / "roberta")
+
+
+def test_the_others_take_a_head_along_too(tiny, reviews, tmp_path):
+    with_head(tiny("roberta"), Ia3(), reviews, tmp_path / "ia3")
+    with_head(tiny("gpt2"), Prefix(n=2, shift=True), reviews, tmp_path / "prefix")
+    with pytest.raises(SettingError, match="classifier of an encoder takes no prefix"):
+        with_head(tiny("roberta"), Prefix(n=2, shift=True), reviews, tmp_path / "none")
+
+
+@pytest.mark.parametrize("family", ["distilbert", "modernbert"])
+def test_a_prefix_that_peft_cannot_give_to_the_model_is_refused(tiny, tmp_path, family):
+    tuning = Prefix(n=3, shift=True)
+    with pytest.raises(SettingError, match=f"through the cache, and .*{family}.* has none"):
+        export_peft(tmp_path, tiny(family), tuning, learnt(tiny(family), tuning))
+
+
+def test_a_prefix_that_does_not_count_as_tokens_is_refused(tiny_bert, tmp_path):
+    with pytest.raises(SettingError, match="counts as tokens.*prefix:shift=true"):
+        export_peft(tmp_path, tiny_bert, Prefix(n=3), learnt(tiny_bert, Prefix(n=3)))
+
+
+@pytest.mark.parametrize("tuning", [Soft(n=3, place="front"), Prefix(n=3, shift=True)], ids=lambda one: one.name)
+def test_a_prompt_of_another_width_is_refused(tiny_bert, fresh, tmp_path, tuning):
+    goes_there(fresh, tiny_bert, tuning, tmp_path)
+    save_file({"prompt_embeddings": torch.zeros(3, 7)}, tmp_path / WEIGHTS)
+    with pytest.raises(BackboneError, match=r"does not fit .*\[3, 7\]"):
+        import_peft(tmp_path, tiny_bert)
+
+
 @pytest.mark.parametrize("family", ["roberta", "distilbert", "modernbert", "gpt2"])
 def test_a_classification_head_goes_along_and_comes_back(tiny, reviews, tmp_path, family):
-    backbone, tuning = tiny(family), Lora(r=2)
+    with_head(tiny(family), Lora(r=2), reviews, tmp_path)
+
+
+def with_head(backbone, tuning, reviews, folder):
+    """Written with its head, read by PEFT around transformers' own classifier: equal scores; and back here."""
     state = learnt(backbone, tuning, head=3)
-    export_peft(tmp_path, backbone, tuning, state)
-    assert json.loads((tmp_path / CONFIG).read_text())["task_type"] == "SEQ_CLS"
-    pool = default_pool(backbone)
-    model = Model(TASK, backbone, Encoder(backbone), None, tuning, state, pool=pool)
+    export_peft(folder, backbone, tuning, state)
+    assert json.loads((folder / CONFIG).read_text())["task_type"] == "SEQ_CLS"
+    model = Model(TASK, backbone, Encoder(backbone), None, tuning, state, pool=default_pool(backbone))
     wanted = torch.tensor(model.scores(reviews[:2]))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a head that the checkpoint lacks is what is wanted
-        theirs = peft.PeftModel.from_pretrained(classifier(backbone, 3), str(tmp_path))
-    ids = model.encoder.plain(reviews[:2], ("text",)).ids
-    found = torch.cat([there(theirs, (tuple(row),)) for row in ids])
+        theirs = peft.PeftModel.from_pretrained(classifier(backbone, 3), str(folder))
+    found = torch.cat([there(theirs, (tuple(row),)) for row in Encoder(backbone).plain(reviews[:2], ("text",)).ids])
     torch.testing.assert_close(found, wanted.to(found), **CLOSE)
-    again, back = import_peft(tmp_path, backbone)
-    assert again.r == 2
+    _, back = import_peft(folder, backbone)
     assert back.keys() == state.keys()
     assert all(torch.equal(back[name], state[name]) for name in state)
 
