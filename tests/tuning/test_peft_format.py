@@ -58,11 +58,21 @@ def here(backbone, tuning, state):
 
 def there(model, tokens=TOKENS):
     """What a model of PEFT's says at the real tokens: those of a soft prompt left out."""
+    rows = {"input_ids": torch.tensor(tokens), "attention_mask": torch.ones(len(tokens), len(tokens[0]))}
     with torch.no_grad():
-        logits = model.eval()(
-            input_ids=torch.tensor(tokens), attention_mask=torch.ones(len(tokens), len(tokens[0]))
-        ).logits
+        if isinstance(model, peft.PeftModelForSequenceClassification) and model.active_peft_config.is_prompt_learning:
+            model, rows = _entered(model, rows)
+        logits = model.eval()(**rows).logits
     return logits[:, -len(tokens[0]) :] if logits.dim() == 3 else logits
+
+
+def _entered(model, rows):
+    """A classifier with its prefix in the cache: PEFT's own way looks for an argument that has got another name."""
+    config, count = model.active_peft_config, len(rows["input_ids"])
+    if config.peft_type != "PREFIX_TUNING":
+        return model, rows
+    mask = torch.ones(count, config.num_virtual_tokens + rows["input_ids"].shape[1])
+    return model.base_model, {**rows, "attention_mask": mask, "past_key_values": model.get_prompt(count)}
 
 
 def loaded(fresh, backbone, folder):
