@@ -283,7 +283,11 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
     # disk and hub
 
     def save_pretrained(
-        self, folder: str | Path, merge: bool = False, metrics: Mapping[str, float] | None = None
+        self,
+        folder: str | Path,
+        merge: bool = False,
+        metrics: Mapping[str, float] | None = None,
+        format: str = "promptlab",
     ) -> Path:
         """Saves what was learnt; the backbone stays where it is and is found again by name and fingerprint.
 
@@ -291,12 +295,13 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
             folder: new, empty, or one saved before, which is replaced.
             merge: write a plain transformers checkpoint instead, where the tuning folds into the weights.
             metrics: scores for the model card, by name.
+            format: ``peft`` writes what was learnt as PEFT does, for it to read; both are loaded alike here.
 
         Raises:
             OutputError: the folder cannot be written, or holds something else.
-            SettingError: it cannot be merged.
+            SettingError: it cannot be merged, or PEFT has no place for it.
         """
-        return self._save(folder, merge, metrics)
+        return self._save(folder, merge, metrics, "", format)
 
     def push_to_hub(
         self,
@@ -305,6 +310,7 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
         merge: bool = False,
         metrics: Mapping[str, float] | None = None,
         private: bool | None = None,
+        format: str = "promptlab",
     ) -> str:
         """Saves it on the hub and returns its address; no folder of this machine is told.
 
@@ -313,15 +319,23 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
             merge: as for :meth:`save_pretrained`.
             metrics: as for :meth:`save_pretrained`.
             private: whether only its owner sees it; the account's default where None.
+            format: as for :meth:`save_pretrained`.
 
         Raises:
             OutputError: the hub refuses, or cannot be reached.
             SettingError: it cannot be merged.
         """
         with TemporaryDirectory() as folder:
-            return push_folder(self._save(Path(folder) / "model", merge, metrics, repo), repo, private)
+            return push_folder(self._save(Path(folder) / "model", merge, metrics, repo, format), repo, private)
 
-    def _save(self, folder: str | Path, merge: bool, metrics: Mapping[str, float] | None, name: str = "") -> Path:
+    def _save(
+        self,
+        folder: str | Path,
+        merge: bool,
+        metrics: Mapping[str, float] | None,
+        name: str,
+        format: str,
+    ) -> Path:
         check_is_fitted(self)
         named = [self.task_.labels[at] for at in self._order] if self.task_.range is None else []
         values = dict(zip(named, self.classes_.tolist(), strict=True))
@@ -329,7 +343,8 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
         known = self._origin
         origin = Origin(known.system, known.settings, known.seed, known.labelled, known.unlabelled,
                         known.metrics if metrics is None else metrics, more)  # fmt: skip
-        return save_predictor(folder, self.predictor_, self.backbone_, origin, merge=merge, name=name or None)
+        return save_predictor(folder, self.predictor_, self.backbone_, origin, merge=merge, format=format,
+                              name=name or None)  # fmt: skip
 
     @classmethod
     def from_pretrained(

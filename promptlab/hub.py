@@ -5,7 +5,8 @@
     weights.safetensors   what was learnt; never the backbone itself
     README.md             a model card that writes itself
 
-Merged, a folder holds a plain transformers checkpoint in place of the weights.
+Merged, a folder holds a plain transformers checkpoint in place of the weights; with ``format="peft"``, the adapter that
+PEFT reads (docs/formats.md).
 """
 
 import json
@@ -28,16 +29,18 @@ from promptlab.backbone.backbone import Backbone
 from promptlab.backbone.catalog import first_line
 from promptlab.backbone.identity import describe, recover
 from promptlab.card import model_card
-from promptlab.errors import OutputError
+from promptlab.errors import OutputError, SettingError, did_you_mean
 from promptlab.folders import place_of, replacing, some
 from promptlab.language.example import Example
 from promptlab.language.library import load_task
 from promptlab.language.task import Task
+from promptlab.methods.adapter import ADAPTER, read_adapter, write_adapter
 from promptlab.methods.merge import manner, mergeable, write_merged
 from promptlab.methods.method import Predictor, Saved, restore
 from promptlab.methods.patterns import usable
 from promptlab.spec import Spec, System
 
+FORMATS = ("promptlab", "peft")
 FORMAT = 1
 """Raised where a promptlab before could not read the folder any more."""
 ABOUT, TASK, WEIGHTS, CARD = "promptlab.json", "task.yaml", "weights.safetensors", "README.md"
@@ -89,6 +92,7 @@ def save_predictor(
     origin: Origin,
     *,
     merge: bool = False,
+    format: str = FORMATS[0],
     name: str | None = None,
 ) -> Path:
     """Writes a folder, whole or not at all.
@@ -99,23 +103,30 @@ def save_predictor(
         backbone: what it stands on; None where it needs none.
         origin: how it came about.
         merge: write a plain transformers checkpoint that answers as the predictor does.
+        format: of what was learnt, ``promptlab`` or ``peft``.
         name: what the card calls it where it is to leave this machine, about which it then says nothing.
 
     Raises:
         OutputError: the folder cannot be written, or holds something else.
-        SettingError: there is nothing that could be saved, or merged.
+        SettingError: there is nothing that could be saved, or merged, or no such format holds it.
     """
+    if format not in FORMATS or (merge and format != FORMATS[0]):
+        guess = " A merged model has no adapter." if format in FORMATS else did_you_mean(format, FORMATS)
+        raise SettingError(f"format={format} cannot be.{guess} Write promptlab, or peft without merge.")
     place = place_of(folder, ABOUT)
     model = mergeable(predictor, str(origin.system)) if merge else None
     saved = predictor.saved()
     content = _content(predictor, saved, origin) | {
         "merged": manner(model) if model else "",
+        "weights": format,
         "patterns": _patterns(saved.config, origin.settings, predictor.task, backbone),
         "backbone": backbone and describe(backbone, None if name else place),
     }
     with replacing(place) as half:
         if model:
             write_merged(model, half, str(origin.system))
+        elif format == "peft":
+            write_adapter(predictor, half, str(origin.system), bool(name))
         else:
             number = backbone.dtype if backbone else torch.float32
             _write({key: _tensor(one, number) for key, one in saved.tensors.items()}, half / WEIGHTS)
@@ -229,11 +240,13 @@ def load_predictor(
     content = _read_about(home)
     with _belonging(home):
         task, origin = _read_task(home / TASK, content["labels"]), _origin(content)
-        tensors = _read_weights(home / WEIGHTS, content["tensors"])
+        adapter = content.get("weights") == "peft"
+        tensors = {} if adapter else _read_weights(home / WEIGHTS, content["tensors"])
         stood, stand = content["backbone"], None
         if stood is not None:
             stand = recover(stood, home, backbone, device, dtype, allow_other_backbone)
-        predictor = restore(task, stand, Saved(content["predictor"]["kind"], content["predictor"]["config"], tensors))
+        saved = Saved(content["predictor"]["kind"], content["predictor"]["config"], tensors)
+        predictor = restore(task, stand, read_adapter(home, stand, saved.config) if adapter and stand else saved)
         if stand and stand.fingerprint != stood["fingerprint"]:
             predictor.scores([Example({name: "x" for name in task.inputs})])  # it may be of another shape
         return Loaded(predictor, task, stand, origin)
@@ -260,7 +273,7 @@ def _home(folder: str | Path) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(folder, allow_patterns=[ABOUT, TASK, WEIGHTS, CARD]))
+        return Path(snapshot_download(folder, allow_patterns=[ABOUT, TASK, WEIGHTS, CARD, *ADAPTER]))
     except Exception as error:  # the client's errors share no root
         raise OutputError(f"no folder {folder}, and the hub did not give it: {first_line(error)} {_MADE}") from error
 

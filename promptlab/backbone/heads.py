@@ -121,6 +121,17 @@ def head_for(backbone: Backbone, labels: int, how: str | None = None) -> HeadSha
     return HeadShape(labels, how, _spread(backbone.config), blank, given)
 
 
+def head_paths(backbone: Backbone) -> dict[str, str]:
+    """Where AutoModelForSequenceClassification keeps each part of the head, by the part's name here.
+
+    Raises:
+        BackboneError: of a family whose head is not known here.
+    """
+    stem = str(backbone.model.base_model_prefix)
+    chain = [path.replace("*", stem) for path in _chain(backbone.config.model_type) if path != _RELU]
+    return {path.split(".")[-1]: path for path in chain}
+
+
 def default_pool(backbone: Backbone) -> str:
     """``last`` on causal backbones; ``mean`` where the head wants a pooler that the checkpoint lacks; else ``cls``."""
     if backbone.kind == "causal":

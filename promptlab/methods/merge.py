@@ -18,12 +18,14 @@ from promptlab.methods.predict import Ensemble, Model
 _INSTEAD = "Save it without merge."
 
 
-def mergeable(predictor: Predictor, system: str) -> Model:
+def mergeable(predictor: Predictor, system: str, holder: str = "a plain checkpoint", instead: str = _INSTEAD) -> Model:
     """The one model that the predictor is.
 
     Args:
         predictor: of any method.
         system: what it is called.
+        holder: what is to hold it.
+        instead: what to write where it cannot.
 
     Raises:
         SettingError: it is several models, learnt no weights, is calibrated, or its head says numbers.
@@ -31,19 +33,18 @@ def mergeable(predictor: Predictor, system: str) -> Model:
     if isinstance(predictor, Ensemble):
         if len(predictor.members) > 1:
             raise SettingError(
-                f"{system} is {len(predictor.members)} models together, and a plain checkpoint holds one. {_INSTEAD} "
+                f"{system} is {len(predictor.members)} models together, and {holder} holds one. {instead} "
                 "Or learn a single one: prompt, finetune, pet with unlabelled rows."
             )
-        return mergeable(predictor.members[0], system)
+        return mergeable(predictor.members[0], system, holder, instead)
     if not isinstance(predictor, Model) or predictor.tuning is None:
-        raise SettingError(f"{system} changes no weights of a backbone, so there is nothing to merge. {_INSTEAD}")
+        raise SettingError(f"{system} changes no weights of a backbone, so {holder} has nothing to hold. {instead}")
     if predictor.pvp is None and predictor.task.range is not None:
         raise SettingError(
-            f"{system} answers with a number from {predictor.task.range}, which a plain checkpoint's head has no scale "
-            f"for. {_INSTEAD}"
+            f"{system} answers with a number from {predictor.task.range}, which {holder}'s head has no scale for. {instead}"
         )
     if predictor.bias is not None:
-        raise SettingError(f"{system} is calibrated, which a plain checkpoint cannot hold. {_INSTEAD}")
+        raise SettingError(f"{system} is calibrated, which {holder} cannot hold. {instead}")
     return predictor
 
 

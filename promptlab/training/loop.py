@@ -13,7 +13,7 @@ The sum's gradient by one member's tensors is the gradient of its own loss, so a
 """
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -271,11 +271,22 @@ def _optimiser(
         [tuning.weight_decay if member.weight_decay is None else member.weight_decay for member in members],
         dtype=torch.float64,
     )
-    groups = _groups(learnt.tensors, learnt.stacked, lr, decay)
+    groups = []
+    for (faster, heavier), own in _by_factors(learnt).items():
+        groups += _groups(own, learnt.stacked, lr * faster, decay * heavier)
     if head is not None:
-        own = lr if recipe.head_lr is None else torch.full_like(lr, recipe.head_lr)
-        groups += _groups(head.tensors, True, own, decay)
+        fixed = lr if recipe.head_lr is None else torch.full_like(lr, recipe.head_lr)
+        groups += _groups(head.tensors, True, fixed, decay)
     return AdamW(groups)
+
+
+def _by_factors(learnt: Learnt) -> dict[tuple[float, float], dict[str, Tensor]]:
+    """The learnt tensors by what their learning rate and weight decay are multiplied with: 1 unless the tuning says."""
+    factors: Mapping[str, tuple[float, float]] = getattr(learnt, "factors", {})
+    found: dict[tuple[float, float], dict[str, Tensor]] = {}
+    for name, tensor in learnt.tensors.items():
+        found.setdefault(factors.get(name, (1.0, 1.0)), {})[name] = tensor
+    return found
 
 
 def _groups(tensors: dict[str, Tensor], stacked: bool, lr: Tensor, decay: Tensor) -> list[Group]:

@@ -276,7 +276,7 @@ class Difference:
 
 
 def divergence(first: Tensor, second: Tensor, detach: bool) -> Tensor:
-    """``1/2 [KL(A||B) + KL(B||A)]`` between the softmaxes of label scores.
+    """``1/2 [KL(A||B) + KL(B||A)]`` between the softmaxes of label scores; ``(A - B)^2`` of a head's single number.
 
     Args:
         first: scores of pass A, ``(..., labels)``; minus infinity, in both, where a row has no such label.
@@ -286,6 +286,9 @@ def divergence(first: Tensor, second: Tensor, detach: bool) -> Tensor:
     Returns:
         ``(...)``.
     """
+    if first.shape[-1] == 1:
+        pulled = (first - second.detach()).square() + (first.detach() - second).square()
+        return (0.5 * pulled if detach else (first - second).square()).squeeze(-1)
     a, b = first.log_softmax(-1), second.log_softmax(-1)
     missing = first.isneginf()
     gap = (a - b).detach().masked_fill(missing, 0).abs().amax(-1)

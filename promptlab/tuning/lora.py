@@ -25,7 +25,7 @@ from promptlab.errors import SettingError, did_you_mean
 from promptlab.tuning.inject import Beside, Piece, beside, drawn, swapped
 from promptlab.tuning.tuning import State, Usual, by_member, by_width
 
-_TARGETS = {
+TARGETS = {
     "q": "query",
     "k": "key",
     "v": "value",
@@ -107,14 +107,14 @@ class Lora(Usual):
         return chosen
 
     def _of(self, block: Block) -> list[Projection]:
-        names = list(_TARGETS) if self.targets == "all" else self.targets.split("+")
+        names = list(TARGETS) if self.targets == "all" else self.targets.split("+")
         for name in names:
-            if name not in _TARGETS:
-                known = "+".join(_TARGETS)
+            if name not in TARGETS:
+                known = "+".join(TARGETS)
                 raise SettingError(
-                    f"{self.name}: no target '{name}'.{did_you_mean(name, _TARGETS)} Known: {known}, or all."
+                    f"{self.name}: no target '{name}'.{did_you_mean(name, TARGETS)} Known: {known}, or all."
                 )
-        found = [getattr(block, _TARGETS[name]) for name in names]
+        found = [getattr(block, TARGETS[name]) for name in names]
         return [projection for projection in found if projection is not None]
 
 

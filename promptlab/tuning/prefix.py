@@ -213,6 +213,9 @@ class Directly:
         """A layer's part for each row; see :data:`promptlab.backbone.attention.Before`."""
         return for_rows(self.by_layer[layer], heads, keys)
 
+    def route(self, rows: Sequence[Sequence[int]]) -> None:
+        """Nothing: every row of a member meets the same tensors."""
+
     def state(self, member: int) -> dict[str, Tensor]:
         """One member's P: ``(layers, 2, n, key width)``."""
         with torch.no_grad():

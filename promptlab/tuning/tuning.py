@@ -27,7 +27,10 @@ State = Mapping[str, Tensor]
 
 
 class Learnt(Protocol):
-    """Learnt tensors of a stack while it trains."""
+    """Learnt tensors of a stack while it trains.
+
+    One may also say ``factors``: what a tensor's learning rate and weight decay are multiplied with, by its name.
+    """
 
     tensors: dict[str, Tensor]
     """Leaves that require grad, ``(members, ...)``; a stack of one may hold the backbone's own parameters."""

@@ -1,0 +1,122 @@
+"""IA3 in PEFT's format.
+
+    ours    factors on keys, on values, and on what the feed-forward's last projection reads
+    PEFT's  ``ia3_l`` (outputs, 1) on what a module puts out, or (1, inputs) on what it reads
+
+A fused module (GPT-2's c_attn) is written with factors 1 for what does not learn. PEFT's defaults reach further, and
+two of their factors move to ours exactly: those on what the attention's last projection reads are factors on values
+(where every head has values of its own), and those on queries are factors on keys (where no rotation stands between).
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from promptlab.backbone.anatomy import Block, Projection
+from promptlab.backbone.backbone import Backbone
+from promptlab.errors import SettingError
+from promptlab.tuning.ia3 import Ia3
+from promptlab.tuning.peft_lora import (
+    HARMLESS,
+    misfit,
+    outputs,
+    path_of,
+    placed,
+    places,
+    refuse,
+    rows,
+    shared,
+    targets,
+)
+from promptlab.tuning.tuning import State
+
+_HARMLESS = HARMLESS | {"feedforward_modules", "init_ia3_weights"}
+
+
+def write(tuning: Ia3, backbone: Backbone, state: State, head: bool) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """PEFT's settings and tensors.
+
+    Raises:
+        SettingError: blocks that share one weight have factors of their own.
+    """
+    found, last = dict[str, Tensor](), list[str]()
+    for block in backbone.anatomy.blocks:
+        if block.ffn_out.shared:
+            raise shared(backbone, block.ffn_out)
+        for projection in (block.key, block.value):
+            factor = state[f"{projection.name}.factor"]
+            whole = found.setdefault(path_of(projection), factor.new_ones(outputs(projection), 1))
+            whole[rows(projection), 0] = factor
+        last.append(path_of(block.ffn_out))
+        found[last[-1]] = state[f"{block.ffn_out.name}.factor"][None]
+    config = {
+        "peft_type": "IA3",
+        "target_modules": targets(backbone, list(found)),
+        "feedforward_modules": targets(backbone, last),
+        "fan_in_fan_out": backbone.anatomy.blocks[0].key.transposed,
+    }
+    return config, {f"base_model.model.{path}.ia3_l": one for path, one in found.items()}
+
+
+def read(config: Mapping[str, Any], tensors: State, backbone: Backbone) -> tuple[Ia3, dict[str, Tensor]]:
+    """The tuning and its tensors.
+
+    Raises:
+        SettingError: factors where the tuning here has none, and to which they cannot be moved.
+        BackboneError: modules or widths that the backbone has not.
+    """
+    refuse("IA3", config, _HARMLESS)
+    given, known = dict[str, Tensor](), places(backbone)
+    for name, one in tensors.items():
+        path = name.removesuffix(".ia3_l")
+        at, _ = placed(backbone, path)
+        for role, projection in known[at].items():
+            given |= _parted(backbone, path, role, projection, one)
+    turned = any("rotary" in name for name, _ in backbone.model.named_modules())
+    state: dict[str, Tensor] = {}
+    for block in backbone.anatomy.blocks:
+        for projection, factor in _ours(block, given, turned):
+            state[f"{projection.name}.factor"] = factor
+    return Ia3(), state
+
+
+def _parted(backbone: Backbone, path: str, role: str, projection: Projection, factor: Tensor) -> dict[str, Tensor]:
+    """A module's factors as those of one of its projections, by the projection's name and the side they are on."""
+    if factor.shape == (outputs(projection), 1):
+        return {f"{projection.name}>{role}": factor[rows(projection), 0]}
+    if factor.shape == (1, projection.inputs) and role in ("o", "out"):
+        return {f"{projection.name}<{role}": factor[0]}
+    if factor.shape == (1, projection.inputs):
+        raise SettingError(f"this IA3 of PEFT also multiplies what {path} reads, which no tuning here does.")
+    raise misfit(backbone, path, f"{list(factor.shape)}")
+
+
+def _ours(block: Block, given: dict[str, Tensor], turned: bool) -> Iterator[tuple[Projection, Tensor]]:
+    """Factors on keys, values and inner units of a block, with PEFT's others moved to them, or refused."""
+
+    def factor(projection: Projection, mark: str) -> Tensor:
+        size = projection.inputs if mark[0] == "<" else projection.width
+        return given.pop(f"{projection.name}{mark}", torch.ones(size))
+
+    keys, values = factor(block.key, ">k"), factor(block.value, ">v")
+    queries, heads = factor(block.query, ">q"), factor(block.attention_out, "<o")
+    if _moves(queries) and not turned and len(queries) == len(keys):
+        keys, queries = keys * queries, torch.ones(1)
+    if _moves(heads) and len(heads) == len(values):
+        values, heads = values * heads, torch.ones(1)
+    yield block.key, keys
+    yield block.value, values
+    yield block.ffn_out, factor(block.ffn_out, "<out")
+    rest = {"query": queries, "attention's output": heads}
+    parts = (block.attention_out, block.ffn_in, block.ffn_out, block.ffn_gate)
+    for part, mark in zip(parts, (">o", ">in", ">out", ">gate"), strict=True):
+        rest |= {path_of(part): factor(part, mark)} if part is not None else {}
+    for where, one in rest.items():
+        if _moves(one):
+            raise SettingError(f"this IA3 of PEFT also multiplies {where} in {block.name}, which no tuning here does.")
+
+
+def _moves(factor: Tensor) -> bool:
+    return bool((factor != 1).any())
