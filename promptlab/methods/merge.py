@@ -41,7 +41,7 @@ def mergeable(predictor: Predictor, system: str, holder: str = "a plain checkpoi
         raise SettingError(f"{system} changes no weights of a backbone, so {holder} has nothing to hold. {instead}")
     if predictor.pvp is None and predictor.task.range is not None:
         raise SettingError(
-            f"{system} answers with a number from {predictor.task.range}, which {holder}'s head has no scale for. {instead}"
+            f"{system} answers with a number from {predictor.task.range}, for which {holder} has no scale. {instead}"
         )
     if predictor.bias is not None:
         raise SettingError(f"{system} is calibrated, which {holder} cannot hold. {instead}")
