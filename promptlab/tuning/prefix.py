@@ -105,10 +105,10 @@ class Prefix(Usual):
 
     def reading(self, encoder: Encoder) -> Encoder:
         """With room for the prefix where it counts as tokens."""
-        if not self.shift:
+        if not self.shift or encoder.taken:  # it is asked again wherever a predictor is copied
             return encoder
         shorter = copy(encoder)
-        shorter.taken += self.n
+        shorter.taken = self.n
         return shorter
 
     def rate(self, backbone: Backbone, cloze: bool) -> float:
