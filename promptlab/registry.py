@@ -1,32 +1,47 @@
-"""Names of methods and tunings, each with one line of description.
+"""Names of methods and tunings, each with one line of description, and the cells that they make together.
 
-An entry points at its object as ``"module:object"`` and imports it only when asked, so ``promptlab ls`` stays light.
+    entry   points at its object as ``"module:object"`` and imports it only when asked, so ``promptlab ls`` stays light
+    cell    a method x a tuning x what answers x a kind of backbone: valid, or refused with its reason
+    name    what a paper calls a cell
+
 Other packages add entries through the entry points ``promptlab.methods`` and ``promptlab.tunings``.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
-from math import isnan
 from operator import attrgetter
-from types import NoneType
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any
 
 from promptlab.errors import SettingError, did_you_mean
+from promptlab.settings import configure
 
-_BOOLEANS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+HEADS = ("cloze", "head")
+"""What answers: label words at the mask, or a head on the bare text. (Texts to generate come later.)"""
+KINDS = ("masked", "causal", "encoder-decoder")
+"""What kinds of backbone there are."""
+NOT_YET = "no method here can use an encoder-decoder yet"
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A name, where its object lives, one line that says what it is, and the papers it follows."""
+    """A name, where its object lives, one line that says what it is, and the papers it follows.
+
+    Args:
+        name: as users write it.
+        target: ``"module:object"``.
+        about: one line.
+        paper: arXiv numbers, joined by commas.
+        traits: those of the object's attributes that the cells follow from; None: the object is asked itself.
+    """
 
     name: str
     target: str
     about: str
     paper: str = ""
+    traits: Mapping[str, Any] | None = field(default=None, repr=False)
 
     def load(self) -> Any:
         """Imports the object.
@@ -39,6 +54,10 @@ class Entry:
             return attrgetter(attribute)(import_module(module))
         except (ImportError, AttributeError) as error:
             raise SettingError(f"{self.name} ({self.about}) cannot be imported from {self.target}: {error}.") from error
+
+    def trait(self, name: str, default: Any) -> Any:
+        """An attribute of its object, which need not be imported where it comes with promptlab."""
+        return getattr(self.load(), name, default) if self.traits is None else self.traits.get(name, default)
 
 
 class Registry:
@@ -83,78 +102,11 @@ class Registry:
         Raises:
             SettingError: unknown name or setting, or a value that cannot be read.
         """
-        return configure(self.entry(name).load(), name, settings or {})
-
-
-def configure(cls: type, name: str, settings: Mapping[str, Any]) -> Any:
-    """``cls(**settings)`` with each text read by the type of its field.
-
-    ``int``, ``float``, ``bool``, ``str`` and ``Literal`` are read, and unions of them from the narrowest on; ``none``
-    is None where the field may be None and is no text.
-
-    Raises:
-        SettingError: ``cls`` is no dataclass, a setting is unknown or missing, or a value cannot be read.
-    """
-    if not is_dataclass(cls):
-        raise SettingError(f"{name} is not a dataclass of settings, so it cannot be set up by name.")
-    hints, known = get_type_hints(cls), [field for field in fields(cls) if field.init]
-    names = [field.name for field in known]
-    for key in settings:
-        if key not in names:
-            listed = ", ".join(names) or "none"
-            raise SettingError(f"{name} has no setting '{key}'.{did_you_mean(key, names)} Known: {listed}.")
-    for field in known:
-        if field.name not in settings and field.default is MISSING and field.default_factory is MISSING:
-            raise SettingError(f"{name} needs a value for '{field.name}'. Write {name}:{field.name}=...")
-    return cls(**{key: _read(f"{name}: {key}", value, hints[key]) for key, value in settings.items()})
-
-
-def _read(place: str, value: Any, hint: Any) -> Any:
-    """One setting; what is not text is taken as it is."""
-    if not isinstance(value, str):
-        return value
-    if get_origin(hint) is Literal:
-        return _choice(place, value, get_args(hint))
-    options = (hint, *get_args(hint))  # ``int | None`` lists int and NoneType
-    text = str in options
-    readers = [(kind, read) for kind, read in _READERS if kind in options and not (text and kind is NoneType)]
-    for _, read in readers:
-        try:
-            return read(value)
-        except (ValueError, KeyError):
-            continue
-    if text or not readers:
-        return value
-    wanted = " or ".join(_WORDS[kind] for kind, _ in readers)
-    raise SettingError(f"{place}={value} cannot be read. Write {wanted}.")
-
-
-def _choice(place: str, value: str, choices: tuple[Any, ...]) -> Any:
-    for choice in choices:
-        if value == str(choice):
-            return choice
-    texts = list(map(str, choices))
-    raise SettingError(f"{place}={value} cannot be.{did_you_mean(value, texts)} Write one of {', '.join(texts)}.")
-
-
-def _none(text: str) -> None:
-    if text.lower() != "none":
-        raise ValueError(text)
-
-
-def _number(text: str) -> float:
-    if isnan(number := float(text)):
-        raise ValueError(text)
-    return number
-
-
-_READERS: list[tuple[type, Any]] = [
-    (bool, lambda text: _BOOLEANS[text.lower()]),
-    (int, int),
-    (float, _number),
-    (NoneType, _none),
-]
-_WORDS = {bool: "true or false", int: "a whole number", float: "a number", NoneType: "none"}
+        entry, written = self.entry(name), settings or {}
+        for key, (head, write) in _SIGNS.items():
+            if key in written and self.kind == "method" and (reason := _lacking(entry, head)):
+                raise SettingError(f"{name} has no setting '{key}': {reason}. Write {write}.")
+        return configure(entry.load(), name, written)
 
 
 def _entry(point: EntryPoint) -> Entry:
@@ -162,15 +114,30 @@ def _entry(point: EntryPoint) -> Entry:
     return Entry(point.name, f"{point.module}:{point.attr}", about)
 
 
-def _within(package: str, *rows: tuple[str, ...]) -> list[Entry]:
-    return [Entry(name, f"{package}.{target}", *rest) for name, target, *rest in rows]
+def _within(package: str, traits: Mapping[str, Mapping[str, Any]], *rows: tuple[str, ...]) -> list[Entry]:
+    made = (Entry(name, f"{package}.{target}", *rest) for name, target, *rest in rows)
+    return [replace(entry, traits=traits.get(entry.name, {})) for entry in made]
 
+
+_BOTH = {"head": "", "cloze": "student=false"}  # what answers, and the settings under which it does
+_TRAITS: dict[str, dict[str, Any]] = {
+    "majority": {"needs_backbone": False, "heads": {"head": ""}},
+    "tfidf": {"needs_backbone": False, "heads": {"head": ""}},
+    "probe": {"heads": {"head": ""}},
+    "zero-shot": {"heads": {"cloze": ""}},
+    "in-context": {"heads": {"cloze": ""}},
+    "prompt": {"learns": True, "heads": {"cloze": ""}},
+    "finetune": {"learns": True, "heads": {"head": ""}},
+    "pet": {"learns": True, "heads": _BOTH},
+    "ipet": {"learns": True, "heads": _BOTH},
+}
 
 METHODS = Registry(
     "method",
     "promptlab.methods",
     _within(
         "promptlab.methods",
+        _TRAITS,
         ("majority", "baselines:Majority", "always the commonest label of the labelled rows"),
         ("tfidf", "baselines:Tfidf", "logistic regression on TF-IDF of words and pairs of words"),
         ("probe", "probe:Probe", "logistic regression on the frozen backbone's pooled features"),
@@ -193,6 +160,7 @@ TUNINGS = Registry(
     "promptlab.tunings",
     _within(
         "promptlab.tuning",
+        {"words": {"methods": ("prompt",)}},
         ("full", "full:Full", "every weight learns"),
         ("top", "full:Top", "the last blocks and the final norm learn", "2101.00190"),
         ("bitfit", "bitfit:BitFit", "every bias learns", "2106.10199"),
@@ -235,6 +203,117 @@ BACKBONES = (
 )
 
 
+NAMED = (
+    ("zero-shot", "zero-shot", "2005.14165"),
+    ("in-context learning", "in-context", "2005.14165"),
+    ("fine-tuning", "finetune", "1810.04805"),
+    ("PVP fine-tuning", "prompt", "2001.07676, 2012.15723"),
+    ("PET", "pet", "2001.07676"),
+    ("iPET", "ipet", "2001.07676"),
+    ("FT-Top2", "finetune+top", "2101.00190"),
+    ("BitFit", "finetune+bitfit", "2106.10199"),
+    ("AutoPrompt", "prompt+words", "2010.15980"),
+    ("prompt tuning", "prompt+soft", "2104.08691"),
+    ("prefix tuning", "prompt+prefix", "2101.00190"),
+    ("prefix tuning", "finetune+prefix", "2101.00190"),
+    ("PreLayer", "prompt+prelayer", "2106.09685"),
+    ("LoRA", "finetune+lora", "2106.09685"),
+    ("Houlsby", "finetune+houlsby", "1902.00751"),
+    ("Pfeiffer", "finetune+pfeiffer", "2005.00247"),
+    ("parallel adapter", "finetune+parallel", "2110.04366"),
+    ("Lin", "finetune+lin", "2004.03829"),
+    ("AdaMix", "finetune+adamix", "2205.12410"),
+    ("AdaMix-LoRA", "finetune+adamix-lora", "2205.12410"),
+    ("UniPELT", "finetune+unipelt", "2110.07577"),
+    ("IA3", "prompt+ia3", "2205.05638"),
+    ("MAM", "finetune+mix", "2110.04366"),
+)
+"""What papers call a cell, the cell, and the papers."""
+
+
+def aliases() -> dict[str, str]:
+    """The system of each paper's name, written small and with hyphens; of two that share a name the first."""
+    return {name.lower().replace(" ", "-"): system for name, system, _ in reversed(NAMED)}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A method with a tuning, what answers, and a kind of backbone.
+
+    Args:
+        method: bare name.
+        tuning: bare name; None where nothing learns.
+        head: one of ``HEADS``.
+        kind: one of ``KINDS``.
+        refused: why it cannot be; empty where it can.
+        system: how it is written; of a refused one, how it would be.
+        name: what a paper calls it; empty where none does.
+        papers: arXiv numbers of the papers that do.
+    """
+
+    method: str
+    tuning: str | None
+    head: str
+    kind: str
+    refused: str
+    system: str
+    name: str = ""
+    papers: tuple[str, ...] = ()
+
+
+def cells() -> Iterator[Cell]:
+    """Every method with every tuning, with either head, on every kind of backbone; valid, or refused with its reason.
+
+    A method that learns nothing comes without a tuning too; one that learns and is written without takes ``full``.
+    """
+    for method in METHODS:
+        bare = [] if method.trait("learns", False) else [None]
+        for tuning in (*bare, *(entry.name for entry in TUNINGS)):
+            yield from (_cell(method, tuning, head, kind) for head in HEADS for kind in KINDS)
+
+
+def _cell(method: Entry, tuning: str | None, head: str, kind: str) -> Cell:
+    settings = _heads(method).get(head, "")
+    system = "+".join(filter(None, [f"{method.name}:{settings}" if settings else method.name, tuning]))
+    reason = refusal(method.name, tuning, head, kind)
+    made = Cell(method.name, tuning, head, kind, reason, system)
+    for name, known, papers in () if reason or settings else NAMED:
+        if system == known or system == f"{known}+full":
+            return replace(made, name=name, papers=tuple(papers.split(", ")))
+    return made
+
+
+def refusal(method: str, tuning: str | None, head: str = "", kind: str = "") -> str:
+    """Why these cannot go together; empty where they can, whatever that is which was left out.
+
+    Raises:
+        SettingError: an unknown name.
+    """
+    entry = METHODS.entry(method)
+    if tuning is not None and TUNINGS.entry(tuning) and not entry.trait("learns", False):
+        return f"{method} trains no weights, so it takes no tuning"
+    only = TUNINGS.entry(tuning).trait("methods", None) if tuning else None
+    if only and method not in only:
+        return f"{tuning} goes with {', '.join(only)} only, since what it learns is text"
+    if head and (reason := _lacking(entry, head)):
+        return reason
+    return NOT_YET if kind == "encoder-decoder" and entry.trait("needs_backbone", True) else ""
+
+
+_SIGNS = {"patterns": ("cloze", "prompt"), "head_lr": ("head", "finetune")}  # settings that ask for one, who has it
+
+
+def _heads(method: Entry) -> Mapping[str, str]:
+    return dict(method.trait("heads", dict.fromkeys(HEADS, "")))
+
+
+def _lacking(method: Entry, head: str) -> str:
+    if head in _heads(method):
+        return ""
+    words = f"{method.name} answers with label words, so it has no head"
+    return words if head == "head" else f"{method.name} reads the bare text, so it asks no pattern"
+
+
 def shared_out(method: str, tuning: str, settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Settings written behind ``method+tuning:``, parted: the tuning's own, and those that only the method knows.
 
@@ -247,25 +326,3 @@ def shared_out(method: str, tuning: str, settings: Mapping[str, Any]) -> tuple[d
     moved = {key for key in settings if key in known[0] and key not in known[1]}
     parts = ({key: value for key, value in settings.items() if (key in moved) is mine} for mine in (True, False))
     return next(parts), next(parts)
-
-
-def refusal(method: str, tuning: str | None) -> str:
-    """Why a method cannot go with a tuning; empty where it can.
-
-    Raises:
-        SettingError: an unknown name.
-    """
-    learns = METHODS.entry(method).load().learns
-    if tuning is not None and TUNINGS.entry(tuning) and not learns:
-        return f"{method} trains no weights, so it takes no tuning"
-    only = getattr(TUNINGS.entry(tuning).load(), "methods", None) if tuning else None
-    if only and method not in only:
-        return f"{tuning} goes with {', '.join(only)} only, since what it learns is text"
-    return ""
-
-
-def cells() -> Iterator[tuple[str, str | None, str]]:
-    """Every method with every tuning and with none (``full``, where it learns): method, tuning, why not."""
-    for method in METHODS:
-        for tuning in (None, *(entry.name for entry in TUNINGS)):
-            yield method.name, tuning, refusal(method.name, tuning)

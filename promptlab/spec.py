@@ -4,6 +4,7 @@
     item    name:key=value,key=value
     system  method+tuning
     sweep   ``lr=1e-4|1e-3`` stands for one system a value
+    alias   a paper's name for a system: ``adamix:r=8`` is ``finetune+adamix:r=8``
 
 Values may be lists joined by ``+`` (``patterns=a+b``). So the ``+`` that parts method from tuning is the first one that
 stands behind a bare method, or before the name of a tuning, or before ``name:key=``.
@@ -15,7 +16,7 @@ from dataclasses import dataclass, field
 from itertools import product
 
 from promptlab.errors import SettingError
-from promptlab.registry import TUNINGS, shared_out
+from promptlab.registry import METHODS, TUNINGS, aliases, shared_out
 
 _KEY = re.compile(r"[A-Za-z_]\w*=")
 _NAME = re.compile(r"[A-Za-z][\w.-]*")
@@ -90,7 +91,8 @@ def parse_spec(text: str) -> Spec:
 
 
 def parse_system(text: str) -> System:
-    """Reads ``method`` or ``method+tuning``, each with settings."""
+    """Reads ``method`` or ``method+tuning``, each with settings; or a paper's name for one, with settings."""
+    text = _spelt_out(text)
     at = _border(text)
     if at is None:
         return System(parse_spec(text))
@@ -118,6 +120,14 @@ def settled(system: System) -> System:
             raise SettingError(f"'{system}' says {key} twice. Write it once.")
     method = Spec(system.method.name, {**system.method.settings, **moved})
     return System(method, Spec(system.tuning.name, own))
+
+
+def _spelt_out(text: str) -> str:
+    """The text with the paper's name it begins with, if any, as method and tuning."""
+    found = _NAME.match(text.strip())
+    name = found.group() if found else ""
+    system = None if name in METHODS else aliases().get(name.lower())
+    return text.strip().replace(name, system, 1) if system else text
 
 
 def _border(text: str) -> int | None:

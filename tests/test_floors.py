@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "promptlab"
 
 FLOORS = {
-    "errors folders registry spec progress": 0,
+    "errors folders registry settings spec progress": 0,
     "language": 1,
     "data metrics": 2,
     "backbone": 3,
@@ -39,7 +39,7 @@ HOMES = {
     "pandas": ("data", "lab", "classifier"),
     "yaml": ("language",),
 }
-NUMPY_FREE = ("language", "cli", "errors", "registry", "spec", "progress")
+NUMPY_FREE = ("language", "cli", "errors", "registry", "settings", "spec", "progress")
 LATE = ("sklearn", "datasets", "pandas", "pyarrow")  # imported inside functions, for they are slow to load
 
 

@@ -69,3 +69,16 @@ def test_the_grid_names_every_tuning_and_every_method():
 
     for entry in (*METHODS, *TUNINGS):
         assert f"`{entry.name}`" in README
+
+
+def test_the_grid_ticks_what_the_registry_calls_valid_and_names_what_papers_name():
+    from promptlab.registry import METHODS, cells
+
+    lines = [line.split("|")[1:-1] for line in README.splitlines() if re.match(r"\| `[a-z]|\| \| paper", line)]
+    heads, *rows = [[re.sub(r"\[.*", "", cell).strip(" `") for cell in line] for line in lines]
+    found = {(row[0], method): said for row in rows for method, said in zip(heads, row, strict=True)}
+    for cell in cells():
+        if cell.method in heads and cell.kind == "masked" and ":" not in cell.system and not cell.refused:
+            assert found[cell.tuning, cell.method] == (cell.name or "✓")
+    empty = {key for key, said in found.items() if key[1] in METHODS and not said}
+    assert empty == {("words", method) for method in ("finetune", "pet", "ipet")}

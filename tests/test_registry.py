@@ -6,7 +6,8 @@ import pytest
 
 from promptlab import registry
 from promptlab.errors import SettingError
-from promptlab.registry import METHODS, TUNINGS, Entry, Registry, configure
+from promptlab.registry import METHODS, TUNINGS, Entry, Registry
+from promptlab.settings import configure
 
 
 @dataclass(frozen=True)
@@ -163,12 +164,12 @@ def test_every_entry_says_in_one_line_what_it_is(listed):
 
 
 def test_every_method_goes_with_every_tuning_or_says_why_not():
-    listed = list(registry.cells())
-    assert len(listed) == len(list(METHODS)) * (1 + len(list(TUNINGS)))
-    refused = {method for method, tuning, reason in listed if reason and tuning != "words"}
+    pairs = [(method.name, tuning.name) for method in METHODS for tuning in TUNINGS]
+    reasons = {pair: registry.refusal(*pair) for pair in pairs}
+    refused = {method for (method, tuning), reason in reasons.items() if reason and tuning != "words"}
     assert refused == {"majority", "tfidf", "probe", "zero-shot", "in-context"}
-    assert {method for method, tuning, reason in listed if tuning == "words" and not reason} == {"prompt"}
-    assert all(tuning is not None for _, tuning, reason in listed if reason)
+    assert {method for (method, tuning), reason in reasons.items() if tuning == "words" and not reason} == {"prompt"}
+    assert not any(registry.refusal(method.name, None) for method in METHODS)
 
 
 @pytest.mark.parametrize(("method", "tuning"), [("pte", "lora"), ("pet", "loar"), ("tfidf", "loar")])
@@ -177,12 +178,15 @@ def test_an_unknown_name_is_no_cell(method, tuning):
         registry.refusal(method, tuning)
 
 
-@pytest.mark.parametrize(("method", "tuning", "reason"), list(registry.cells()))
-def test_a_cell_can_be_built_or_is_refused_with_its_reason(method, tuning, reason):
+PAIRS = [(method.name, tuning) for method in METHODS for tuning in (None, *(entry.name for entry in TUNINGS))]
+
+
+@pytest.mark.parametrize(("method", "tuning"), PAIRS)
+def test_a_cell_can_be_built_or_is_refused_with_its_reason(method, tuning):
     from promptlab.lab.cells import Contender
     from promptlab.spec import Spec, System
 
-    system = System(Spec(method), tuning and Spec(tuning))
+    system, reason = System(Spec(method), tuning and Spec(tuning)), registry.refusal(method, tuning)
     if reason:
         with pytest.raises(SettingError, match=reason):
             Contender.of(system)

@@ -31,6 +31,7 @@ from promptlab.backbone.anatomy import unroll
 from promptlab.backbone.catalog import Place, first_line, read_config
 from promptlab.errors import BackboneError, MissingExtra, SettingError
 from promptlab.folders import some
+from promptlab.registry import NOT_YET
 
 KINDS = {"masked": MODEL_FOR_MASKED_LM_MAPPING_NAMES, "causal": MODEL_FOR_CAUSAL_LM_MAPPING_NAMES}
 _ANEW = "Copy its files anew from where the model came."
@@ -123,7 +124,7 @@ def configured(place: Place, raw: dict[str, Any], name: str, trust: bool) -> Pre
         raise BackboneError(f"{what} is not understood: {first_line(error)} {_ANEW}") from error
     if config.is_encoder_decoder:
         raise BackboneError(
-            f"{name} is an encoder-decoder ({config.model_type}), which no method here can use yet. "
+            f"{name} is of type '{config.model_type}', and {NOT_YET}. "
             "Write a masked model (BERT and its kin) or a causal one (GPT-2, Llama)."
         )
     return config

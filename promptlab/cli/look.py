@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from promptlab.cli import options
+from promptlab.cli.grid import ls_cells
 from promptlab.cli.output import out, out_columns, out_json, out_line
 from promptlab.errors import Fault, PatternError, SettingError, did_you_mean
 from promptlab.registry import BACKBONES, CALIBRATIONS, METHODS, TUNINGS, Entry
@@ -17,8 +18,9 @@ if TYPE_CHECKING:  # imported when asked for, so that --help is quick
 
 POOL = 500  # rows that calibration=batch averages over
 KINDS = ("tasks", "methods", "tunings", "calibrations", "backbones")
+CELLS = "cells"
 
-LS = options.examples("promptlab ls", "promptlab ls methods --json")
+LS = options.examples("promptlab ls", "promptlab ls methods --json", "promptlab ls cells")
 SHOW = options.examples(
     'promptlab show reviews --text "A gorgeous, witty film."',
     'promptlab show reviews --text "Meh." --patterns all+letters --calibration contextual --json',
@@ -33,13 +35,20 @@ CHECK = options.examples(
 
 def ls(
     kind: Annotated[
-        str | None, typer.Argument(metavar="tasks|methods|tunings|calibrations|backbones", help="All by default.")
+        str | None,
+        typer.Argument(
+            metavar="tasks|methods|tunings|calibrations|backbones|cells", help="By default all but the cells."
+        ),
     ] = None,
     json: options.Json = False,
 ) -> None:
-    """List tasks, methods, tunings, calibrations and backbones."""
-    if kind is not None and kind not in KINDS:
-        raise SettingError(f"no list '{kind}'.{did_you_mean(kind, KINDS)} Known: {', '.join(KINDS)}.")
+    """List tasks, methods, tunings, calibrations and backbones, or the cells that methods and tunings make."""
+    known = (*KINDS, CELLS)
+    if kind is not None and kind not in known:
+        raise SettingError(f"no list '{kind}'.{did_you_mean(kind, known)} Known: {', '.join(known)}.")
+    if kind == CELLS:
+        ls_cells(json)
+        return
     listed = {each: list(_entries(each)) for each in KINDS if kind in (None, each)}
     if json:
         out_json([entry for entries in listed.values() for entry in entries])

@@ -308,7 +308,7 @@ def test_an_encoder_decoder_is_refused_for_now(copy_of):
     folder = copy_of("bert")
     sizes = {"d_model": 16, "d_kv": 4, "d_ff": 16, "num_layers": 1, "num_heads": 2, "vocab_size": 191}
     T5ForConditionalGeneration(T5Config(**sizes)).save_pretrained(folder)
-    assert "is an encoder-decoder (t5), which no method here can use yet" in refusal(folder)
+    assert "is of type 't5', and no method here can use an encoder-decoder yet. Write a masked" in refusal(folder)
 
 
 def test_a_model_that_reads_no_text_is_refused(copy_of):

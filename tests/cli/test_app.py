@@ -12,6 +12,7 @@ LIGHT = (
     ["--help"],
     ["ls"],
     ["ls", "tasks", "--json"],
+    ["ls", "cells"],
     ["check", "mr", "mnli"],
     ["show", "mr", "--text", "A film.", "--backbone", "none"],
 )

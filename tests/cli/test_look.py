@@ -42,8 +42,33 @@ def test_ls_says_json(say):
 def test_ls_suggests_the_nearest_kind(say):
     said = say("ls", "task")
     assert said.code == 2
-    known = "tasks, methods, tunings, calibrations, backbones"
+    known = "tasks, methods, tunings, calibrations, backbones, cells"
     assert said.err == f"error: no list 'task'. Did you mean 'tasks'? Known: {known}.\n"
+
+
+def test_ls_cells_draws_the_grid_and_says_why_some_are_refused(say):
+    lines = say("ls", "cells").out.splitlines()
+    rows = {line.split()[0]: line.split() for line in lines if line}
+    assert rows["tuning"] == ["tuning", "prompt", "finetune", "pet", "ipet"]
+    assert rows["words"] == ["words", "AutoPrompt", "2010.15980", "-", "-", "-"]
+    assert rows["bitfit"] == ["bitfit", "yes", "BitFit", "2106.10199", "yes", "yes"]
+    assert [entry.name for entry in TUNINGS if entry.name not in rows] == []
+    told = dict(re.split(r"\s{2,}", line) for line in lines[lines.index("") + 1 :])
+    assert told["pet+words"] == "words goes with prompt only, since what it learns is text"
+    assert told["zero-shot+..."] == "zero-shot trains no weights, so it takes no tuning"
+    assert told["prompt with a head"] == "prompt answers with label words, so it has no head"
+    assert told["encoder-decoders"] == "no method here can use an encoder-decoder yet"
+
+
+def test_ls_cells_says_every_cell_as_json(say):
+    listed = say("ls", "cells", "--json").json
+    cells = {(cell["system"], cell["head"], cell["backbone"]): cell for cell in listed}
+    assert len(cells) == len(listed)
+    assert cells["pet+full", "head", "masked"]["name"] == "PET"
+    assert cells["pet+full", "head", "masked"]["papers"] == ["arXiv:2001.07676"]
+    assert cells["pet:student=false+lora", "cloze", "causal"]["valid"]
+    refused = cells["pet+lora", "head", "encoder-decoder"]
+    assert not refused["valid"] and "encoder-decoder" in refused["refused"]
 
 
 def test_show_fills_every_pattern(say, task_file):
