@@ -140,15 +140,15 @@ class UniPelt(Usual):
         places = _queries(backbone) if "prefix" in self.chosen else {}  # looked for before anything is hooked
         with whole_rows(backbone) as real, ExitStack() as stack:
             learnt: dict[str, Learnt] = {}
-            if "adapter" in self.chosen:
-                found = self.adapter.pieces(backbone, lambda name: GatedFunnel(source.adapter(name), real))
-                learnt["adapter"] = stack.enter_context(beside(dict(found)))
-            if "prefix" in self.chosen:
+            if "prefix" in self.chosen:  # first, for it may start from what the plain backbone says
                 gates = {path: GatedKeys(query.module, source.gate(query.name), real) for path, query in places.items()}
                 whole = source.prefix()
                 stack.enter_context(self.prefix.standing(backbone, whole, lambda path, own: gates[path].on(own)))
                 learnt["prefix"] = whole
                 learnt["gate"] = stack.enter_context(beside({places[path].name: gates[path] for path in places}))
+            if "adapter" in self.chosen:
+                found = self.adapter.pieces(backbone, lambda name: GatedFunnel(source.adapter(name), real))
+                learnt["adapter"] = stack.enter_context(beside(dict(found)))
             if "lora" in self.chosen:
                 pieces: dict[str, Piece] = {}
                 for one in self.lora.projections(backbone):
