@@ -165,7 +165,7 @@ class Prefix(Usual):
         if self.start is not None:
             stored = self._fitting(_stored(self.start), backbone, layers)
             begun = stored.expand(len(generators), -1, -1, -1, -1)
-        elif self.init == "words" and backbone.device.type != "meta":  # there no word is known, and only shapes count
+        elif self.init == "words":
             begun = torch.stack([activations(backbone.model, self._words(backbone, one)) for one in generators])
         else:
             noise = drawn((len(layers), 2, self.n, size), list(generators), 0.5, _like(backbone)).detach()
