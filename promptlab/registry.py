@@ -182,6 +182,7 @@ TUNINGS = Registry(
         ("adamix-lora", "adamix:AdaMixLora", "low-rank differences met at random and averaged likewise", "2205.12410"),
         ("ia3", "ia3:Ia3", "factors on keys, values and inner units learn", "2205.05638"),
         ("mix", "mix:Mix", "several tunings at once, ungated; parts=prefix+parallel is MAM", "2110.04366"),
+        ("unipelt", "unipelt:UniPelt", "bottlenecks, a prefix and low-rank differences, each gated", "2110.07577"),
     ),
 )
 

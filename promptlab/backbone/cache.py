@@ -18,6 +18,7 @@ from transformers import DynamicCache
 from transformers.cache_utils import Cache, DynamicLayer
 
 from promptlab.backbone.backbone import Backbone
+from promptlab.backbone.rows import reads_whole
 
 Pair = tuple[Tensor, Tensor]
 
@@ -95,7 +96,9 @@ def reusable(backbone: Backbone, longest: int) -> bool:
     config, known = backbone.config, inspect.signature(backbone.model.forward).parameters
     kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
     window = getattr(config, "sliding_window", None) or getattr(config, "window_size", None)
-    if getattr(backbone.model, "_is_stateful", False) or not kinds <= {"full_attention", "sliding_attention"}:
+    if reads_whole(backbone) or getattr(backbone.model, "_is_stateful", False):
+        return False
+    if not kinds <= {"full_attention", "sliding_attention"}:
         return False
     return (window is None or longest <= window) and "position_ids" in known and bool(_cache_name(backbone))
 

@@ -26,6 +26,7 @@ from promptlab.backbone.batches import Batch, by_length, pad
 from promptlab.backbone.device import token_budget
 from promptlab.backbone.encode import Encoded
 from promptlab.backbone.heads import pool
+from promptlab.backbone.rows import reads_whole
 from promptlab.errors import BackboneError
 
 CHUNK_BYTES = 32 * 2**20  # logits of one chunk of mask rows
@@ -68,7 +69,7 @@ def narrowed(backbone: Backbone, batch: Batch) -> Iterator[None]:
         heard.append(True)
         return tuple(map(batch.at_slots, inputs))  # what was attended to, and what it is added to
 
-    if backbone.config.model_type in _EARLY and not recomputed:
+    if backbone.config.model_type in _EARLY and not recomputed and not reads_whole(backbone):
         last = body.get_submodule(f"encoder.layer.{backbone.layers - 1}.attention.output")
         handle = last.register_forward_pre_hook(keep_early)
     else:

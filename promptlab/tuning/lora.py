@@ -64,12 +64,16 @@ class Lora(Usual):
         """A and B for every member beside every chosen projection."""
         pieces: dict[str, Piece] = {}
         for projection in self.projections(backbone):
-            bound = 1 / math.sqrt(projection.inputs)  # Kaiming uniform with a = sqrt(5), as loralib starts A
-            weight = projection.weight
-            down = drawn((projection.inputs, self.r), list(generators), bound, weight)
-            up = weight.new_zeros(len(generators), self.r, projection.width).requires_grad_(True)
+            down, up = self.started(projection, generators)
             pieces[projection.name] = LowRank(projection, down, up, self.alpha / self.r, self.dropout)
         return beside(pieces)
+
+    def started(self, projection: Projection, generators: Sequence[torch.Generator]) -> tuple[Tensor, Tensor]:
+        """A and B of a projection before the first step, of as many members as there are generators."""
+        bound = 1 / math.sqrt(projection.inputs)  # Kaiming uniform with a = sqrt(5), as loralib starts A
+        weight = projection.weight
+        down = drawn((projection.inputs, self.r), list(generators), bound, weight)
+        return down, weight.new_zeros(len(generators), self.r, projection.width).requires_grad_(True)
 
     def applied(self, backbone: Backbone, state: State) -> AbstractContextManager[None]:
         """Folds the differences into the weights; beside them where blocks share one weight (ALBERT)."""
@@ -132,10 +136,13 @@ class LowRank:
             x: input, ``(members * batch, tokens, inputs)``, member-major.
             y: the frozen module's output, ``(members * batch, tokens, outputs)``.
         """
+        return y + self.projection.spread(self.difference(x))
+
+    def difference(self, x: Tensor) -> Tensor:
+        """What the projection's own features gain, ``(members * batch, tokens, width)``."""
         down, up = self.tensors["A"], self.tensors["B"]
         rows = by_member(functional.dropout(x, self.dropout) if self.dropout else x, len(down))
-        difference = self.scale * torch.bmm(torch.bmm(rows, down), up).view(*y.shape[:-1], -1)
-        return y + self.projection.spread(difference)
+        return self.scale * torch.bmm(torch.bmm(rows, down), up).view(*x.shape[:-1], -1)
 
 
 @contextmanager

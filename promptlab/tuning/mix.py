@@ -206,7 +206,7 @@ def _settings(name: str) -> set[str]:
 
 def _unfit(name: str) -> str:
     tuning = TUNINGS.entry(name).load()
-    if tuning is Mix:
+    if "parts" in _settings(name):
         return "is a mix itself"
     if getattr(tuning, "methods", None):
         return "learns text, with no step to share"

@@ -11,7 +11,7 @@ The start differs from the plain backbone: a softmax over more keys gives each l
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from promptlab.backbone.attention import Heads, Pair, activations, attentions, for_rows, preceded
+from promptlab.backbone.attention import Before, Heads, Pair, activations, attentions, for_rows, preceded
 from promptlab.backbone.backbone import Backbone
 from promptlab.backbone.encode import Encoder
 from promptlab.errors import BackboneError, SettingError
@@ -85,10 +85,8 @@ class Prefix(Usual):
             SettingError: more columns than the backbone reads tokens, or a beginning of another shape.
             BackboneError: the backbone's attention cannot be given keys and values.
         """
-        layers = self._layers(backbone)
-        begun = self._begun(backbone, layers, generators)
-        learnt = self._through(backbone, begun, generators) if self.mid else Directly(begun.requires_grad_(True))
-        with self._standing(backbone, layers, learnt):
+        learnt = self.started(backbone, generators)
+        with self.standing(backbone, learnt):
             yield learnt
 
     @contextmanager
@@ -98,10 +96,41 @@ class Prefix(Usual):
         Raises:
             SettingError: P is of another backbone's shape.
         """
-        layers = self._layers(backbone)
-        stored = self._fitting(state[STORED], backbone, layers)
-        with self._standing(backbone, layers, Directly(stored[None].to(backbone.device))):
+        with self.standing(backbone, self.kept(backbone, state)):
             yield
+
+    def started(self, backbone: Backbone, generators: Sequence[torch.Generator]) -> "Directly | Through":
+        """P, or what makes it, before the first step; raises as :meth:`learn` does."""
+        begun = self._begun(backbone, self._layers(backbone), generators)
+        return self._through(backbone, begun, generators) if self.mid else Directly(begun.requires_grad_(True))
+
+    def kept(self, backbone: Backbone, state: State) -> "Directly":
+        """P as it was stored; raises as :meth:`applied` does."""
+        stored = self._fitting(state[STORED], backbone, self._layers(backbone))
+        return Directly(stored[None].to(backbone.device))
+
+    @contextmanager
+    def standing(
+        self,
+        backbone: Backbone,
+        prefix: "Directly",
+        seen: Callable[[str, Before], Before] = lambda path, before: before,
+    ) -> Iterator[None]:
+        """P stands before the keys and values of every layer.
+
+        Args:
+            backbone: the one it was made for.
+            prefix: P.
+            seen: what an attention module, by its path, sees of it; by default all, as it is.
+        """
+        layers = self._layers(backbone).items()
+        given = {path: seen(path, partial(prefix.before, layer, heads)) for layer, (path, heads) in enumerate(layers)}
+        handle = backbone.body.register_forward_pre_hook(lambda module, inputs: prefix.compute())
+        try:
+            with preceded(backbone.model, given, self.n if self.shift else 0):
+                yield
+        finally:
+            handle.remove()
 
     def reading(self, encoder: Encoder) -> Encoder:
         """With room for the prefix where it counts as tokens."""
@@ -170,16 +199,6 @@ class Prefix(Usual):
             f"prefix: the stored one is {_sized(stored.shape)}, but {backbone.name} takes {_sized(wanted)} (layers, "
             "keys and values, n, their width). Write the backbone it was learnt on."
         )
-
-    @contextmanager
-    def _standing(self, backbone: Backbone, layers: dict[str, Heads], prefix: "Directly") -> Iterator[None]:
-        given = {path: partial(prefix.before, layer, heads) for layer, (path, heads) in enumerate(layers.items())}
-        handle = backbone.body.register_forward_pre_hook(lambda module, inputs: prefix.compute())
-        try:
-            with preceded(backbone.model, given, self.n if self.shift else 0):
-                yield
-        finally:
-            handle.remove()
 
     def _through(self, backbone: Backbone, begun: Tensor, generators: Sequence[torch.Generator]) -> "Through":
         width, like, each = self.embed or backbone.width, _like(backbone), list(generators)

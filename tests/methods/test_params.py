@@ -51,6 +51,7 @@ def gates(layers, d, each):
 
 AP = bottlenecks(12, 768, 48) + prefix(12, 768, 10) + gates(12, 768, 2)
 APL = AP + 12 * 4 * 768 * 8 + gates(12, 768, 2)
+MLP = mlp(12, 768, 10, 512) - prefix(12, 768, 10)
 ROWS = [  # backbone, tuning, stored, training where that differs
     ("roberta-large", "full", 354_310_144),
     ("roberta-large", "pfeiffer:r=64", bottlenecks(24, 1024, 64)),
@@ -68,8 +69,8 @@ ROWS = [  # backbone, tuning, stored, training where that differs
     ("bert-base", "prefix:n=10,mid=0", 184_320),
     ("bert-base", "prefix:n=10,mid=512", 184_320, 9_857_024),
     ("bert-base", "lora:r=8", 294_912),
-    ("bert-base", "unipelt:parts=adapter+prefix", AP, ...),
-    ("bert-base", "unipelt:parts=adapter+prefix+lora", APL, ...),
+    ("bert-base", "unipelt:parts=adapter+prefix", AP, AP + MLP),
+    ("bert-base", "unipelt:parts=adapter+prefix+lora", APL, APL + MLP),
     ("bert-base", "adamix:r=48,experts=4,share=up", 894_528, 2_223_360),
     ("gpt2-medium", "full", 354_823_168),
     ("gpt2-medium", "lin:r=6", bottlenecks(24, 1024, 6, norms=1)),

@@ -17,6 +17,7 @@ from promptlab.tuning.lin import Lin
 from promptlab.tuning.lora import Lora
 from promptlab.tuning.parallel import Parallel
 from promptlab.tuning.pfeiffer import Pfeiffer
+from promptlab.tuning.unipelt import UniPelt
 
 TASK = Task.from_parts(
     patterns=["{text} It was {mask}.", "Just {mask}! {sep} {text}"],
@@ -55,7 +56,9 @@ def states(found):
 
 
 @pytest.mark.parametrize(
-    "tuning", [Lora(r=2), BitFit(), AdaMix(r=2), AdaMixLora(r=2, share="none")], ids=lambda tuning: tuning.name
+    "tuning",
+    [Lora(r=2), BitFit(), AdaMix(r=2), AdaMixLora(r=2, share="none"), UniPelt(adapter_r=2, n=2, mid=4, r=2)],
+    ids=lambda tuning: tuning.name,
 )
 @pytest.mark.parametrize("head", [False, True], ids=["cloze", "head"])
 @pytest.mark.parametrize("family", ["bert", "roberta", "gpt2"])

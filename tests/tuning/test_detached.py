@@ -16,10 +16,12 @@ from promptlab.tuning.parallel import Parallel
 from promptlab.tuning.pfeiffer import Pfeiffer
 from promptlab.tuning.prefix import Prefix
 from promptlab.tuning.tuning import by_member
+from promptlab.tuning.unipelt import UniPelt
 
 BESIDE = [Houlsby(r=2), Pfeiffer(r=2), Parallel(r=2), Lin(r=2), Ia3()]
 MIXED = [AdaMix(r=2, experts=3), AdaMix(r=2, experts=2, share="none"), AdaMixLora(r=2, share="none", targets="all")]
 TUNINGS = [Full(), Top(layers=1), BitFit(), Lora(r=2), Lora(r=2, targets="all"), *BESIDE, *MIXED, Prefix(n=2)]
+TUNINGS += [UniPelt(adapter_r=2, n=2, mid=4, r=2)]
 
 
 def named(tuning):

@@ -126,6 +126,7 @@ def test_every_setting_of_a_part_is_one_of_the_mix():
         ("top+lora", {}, "top changes the backbone itself"),
         ("lora+words", {}, "words learns text"),
         ("lora+mix", {}, "mix is a mix itself"),
+        ("soft+unipelt", {}, "unipelt is a mix itself"),
         ("pfeiffer+bitfit", {}, "bitfit and pfeiffer would both use the norms' biases"),
         ("soft+lora+prelayer", {}, "prelayer and soft would learn the same soft tokens"),
         ("adamix+adamix-lora", {}, "adamix and adamix-lora would each compare the two passes"),
