@@ -28,7 +28,7 @@ SHORT = {
 }  # fmt: skip
 SMALL = {
     "full": "lr=2e-4", "top": "layers=1", "words": "n=2,candidates=4", "soft": "n=3", "prefix": "n=3",
-    "prelayer": "n=3", "adamix-lora": "lr=1e-2",
+    "prelayer": "n=3", "adamix-lora": "lr=1e-2", "unipelt": "adapter_r=4,n=3",
 }  # fmt: skip
 ALL = list(cells())
 SLOW = [cell for cell in ALL if cell.system.startswith("ipet:student=false")]  # what ipet and pet's ensemble do, again
