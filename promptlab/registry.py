@@ -115,7 +115,7 @@ def _entry(point: EntryPoint) -> Entry:
 
 
 def _within(package: str, traits: Mapping[str, Mapping[str, Any]], *rows: tuple[str, ...]) -> list[Entry]:
-    made = (Entry(name, f"{package}.{target}", *rest) for name, target, *rest in rows)
+    made = (Entry(name, f"{package}.{target}", about, "".join(paper)) for name, target, about, *paper in rows)
     return [replace(entry, traits=traits.get(entry.name, {})) for entry in made]
 
 
