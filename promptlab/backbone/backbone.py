@@ -20,6 +20,8 @@ from promptlab.backbone.files import fingerprint, stored_part
 from promptlab.errors import BackboneError
 from promptlab.folders import some
 
+_TRUNKS = {"opt": "decoder"}
+
 
 @dataclass(eq=False, repr=False)
 class Backbone:
@@ -59,6 +61,11 @@ class Backbone:
     def body(self) -> nn.Module:
         """The model below its head; its output's ``last_hidden_state`` is ``(rows, tokens, width)``."""
         return self.model.base_model
+
+    @property
+    def trunk(self) -> nn.Module:
+        """What every forward runs and the head reads: the body, or OPT's decoder, which its head calls by itself."""
+        return self.body.get_submodule(_TRUNKS.get(self.config.model_type, ""))
 
     @property
     def folder(self) -> Path:

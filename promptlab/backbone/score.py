@@ -30,7 +30,6 @@ from promptlab.backbone.rows import reads_whole
 from promptlab.errors import BackboneError
 
 CHUNK_BYTES = 32 * 2**20  # logits of one chunk of mask rows
-_READ = {"opt": "decoder"}  # where the head reads a part of the body, and never calls the body itself
 _EARLY = ("bert", "roberta", "xlm-roberta", "camembert", "electra")
 
 
@@ -73,8 +72,7 @@ def narrowed(backbone: Backbone, batch: Batch) -> Iterator[None]:
         last = body.get_submodule(f"encoder.layer.{backbone.layers - 1}.attention.output")
         handle = last.register_forward_pre_hook(keep_early)
     else:
-        read = body.get_submodule(_READ.get(backbone.config.model_type, ""))
-        handle = read.register_forward_hook(keep)
+        handle = backbone.trunk.register_forward_hook(keep)
     try:
         yield
     finally:

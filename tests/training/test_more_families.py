@@ -15,7 +15,7 @@ from transformers import (
     PhiConfig,
 )
 
-from promptlab.backbone import score
+from promptlab.backbone import backbone as backbone_module
 from promptlab.backbone.backbone import load_backbone
 from promptlab.backbone.batches import pad
 from promptlab.backbone.checkpoint import quiet
@@ -35,6 +35,7 @@ from promptlab.tuning.bitfit import BitFit
 from promptlab.tuning.ia3 import Ia3
 from promptlab.tuning.lora import Lora
 from promptlab.tuning.pfeiffer import Pfeiffer
+from promptlab.tuning.prefix import Prefix
 
 TASK = Task.from_parts(
     patterns=["{text} It was {mask}."], verbalizer={"negative": "terrible", "positive": ["great", "good"]}
@@ -135,6 +136,13 @@ def test_what_is_applied_answers_as_what_is_beside_the_weights(folder, family, t
         torch.testing.assert_close(backbone.model(input_ids=ids).logits, beside, rtol=0, atol=1e-10)
 
 
+@pytest.mark.parametrize("head", [False, True])
+def test_a_prefix_learns_where_the_head_calls_a_part_of_the_body(folder, reviews, head):
+    backbone = load_backbone(folder("opt"), device="cpu", dtype="float64")
+    (first,), (third,) = (trained(backbone, Prefix(n=2), [member(reviews, "a", head)], steps) for steps in (1, 4))
+    assert third.facts["loss"] < first.facts["loss"]
+
+
 def test_two_passes_do_not_share_relative_positions(folder):
     backbone = load_backbone(folder("deberta-v2"), device="cpu")
     with pytest.raises(SettingError, match="relative positions.*Write consistency=0, or adamix"):
@@ -195,7 +203,7 @@ def test_untrained_each_scores_words_where_they_are_asked_for(folder, reviews, f
 def test_a_head_that_reads_past_the_body_is_refused(folder, monkeypatch):
     backbone = load_backbone(folder("opt"), device="cpu")
     rows = Encoder(backbone).cloze(TASK.pvps[0].pattern, [Example({"text": "a film"})])
-    monkeypatch.setattr(score, "_READ", {})
+    monkeypatch.setattr(backbone_module, "_TRUNKS", {})
     with pytest.raises(BackboneError, match="head of a 'opt' model does not read what its body says"):
         score.slot_logits(backbone, pad(rows, [0], backbone))
 
