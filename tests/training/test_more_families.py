@@ -21,6 +21,7 @@ from promptlab.backbone.batches import pad
 from promptlab.backbone.checkpoint import quiet
 from promptlab.backbone.device import generator
 from promptlab.backbone.encode import Encoder
+from promptlab.backbone.score import slot_logits
 from promptlab.classifier import PromptClassifier
 from promptlab.errors import BackboneError, SettingError
 from promptlab.language.example import Example
@@ -205,7 +206,7 @@ def test_a_head_that_reads_past_the_body_is_refused(folder, monkeypatch):
     rows = Encoder(backbone).cloze(TASK.pvps[0].pattern, [Example({"text": "a film"})])
     monkeypatch.setattr(backbone_module, "_TRUNKS", {})
     with pytest.raises(BackboneError, match="head of a 'opt' model does not read what its body says"):
-        score.slot_logits(backbone, pad(rows, [0], backbone))
+        slot_logits(backbone, pad(rows, [0], backbone))
 
 
 def test_a_backbone_whose_parts_are_unknown_trains_its_members_in_turn(fresh):
