@@ -18,7 +18,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from promptlab.backbone.backbone import Backbone, load_backbone
-from promptlab.data.files import KINDS, file_kind
+from promptlab.data.given import rows_given
 from promptlab.data.sources import read_examples
 from promptlab.data.steps import taught
 from promptlab.data.targets import classes_of, labels_of
@@ -31,7 +31,6 @@ from promptlab.methods.chosen import Chosen, choose
 from promptlab.methods.method import Job, probabilities
 from promptlab.methods.shown import Shown, show, show_untrained
 from promptlab.metrics.correlation import told
-from promptlab.spec import System
 
 
 class PromptClassifier(ClassifierMixin, BaseEstimator):
@@ -231,14 +230,7 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
         return " Give it a word in verbalizer=." if self.task is None else ""
 
     def _read(self, source: Any, task: Task, labelled: bool | None, where: str) -> list[Example]:
-        if isinstance(source, str) and file_kind(Path(source)) not in KINDS:
-            raise DataError(f"{where} is one text. Write a list of rows, [{source[:40]!r}], or the path of a file.")
-        if labelled is False and isinstance(source, Mapping) and not any(isinstance(v, str) for v in source.values()):
-            source = [
-                dict(zip(source, row, strict=True)) for row in zip(*source.values(), strict=True)
-            ]  # a Dataset's slice
-        rows = source.tolist() if isinstance(source, np.ndarray) else source
-        return read_examples(rows, task, self.columns, labelled, where)
+        return read_examples(rows_given(source, labelled, where), task, self.columns, labelled, where)
 
     def _one_or_more(self, X: Any, task: Task) -> list[Example]:
         one = isinstance(X, str | Mapping | Example) or (isinstance(X, tuple) and len(X) == len(task.inputs))
@@ -370,9 +362,9 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
             BackboneError: the backbone is missing, or is another than the one it learnt on.
         """
         loaded = load_predictor(folder, backbone, device, dtype, allow_other_backbone=allow_other_backbone)
-        origin, stand = loaded.origin, loaded.backbone
+        origin, stand, tuning = loaded.origin, loaded.backbone, loaded.origin.system.tuning
         where = backbone if isinstance(backbone, Backbone) else stand and stand.name
-        made = cls(loaded.task, method=str(origin.system.method), tuning=_text(origin.system), backbone=where,
+        made = cls(loaded.task, method=str(origin.system.method), tuning=tuning and str(tuning), backbone=where,
                    random_state=origin.seed, device=device, dtype=dtype, columns=origin.more.get("columns"),
                    allow_new_head=bool(stand and stand.new_head))  # fmt: skip
         return made._fitted(loaded, *classes_of(loaded.task, origin.more.get("classes", {})))
@@ -396,10 +388,6 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
         tags.input_tags.string = tags.input_tags.one_d_array = True
         tags.target_tags.required = False  # rows may bring their labels
         return tags
-
-
-def _text(system: System) -> str | None:
-    return str(system.tuning) if system.tuning else None
 
 
 def _seed(state: Any) -> int:

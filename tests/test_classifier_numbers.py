@@ -76,7 +76,7 @@ def test_numbers_have_no_probabilities_and_no_weights(tiny_bert):
 def test_a_cloze_of_numbers_merges_and_a_head_of_numbers_refuses(fresh, tmp_path):
     backbone = fresh("bert")
     fitted(backbone).save_pretrained(tmp_path / "cloze", merge=True)
-    with pytest.raises(SettingError, match="a number from 0 to 5, which a plain checkpoint's head has no scale for"):
+    with pytest.raises(SettingError, match="a number from 0 to 5, for which a plain checkpoint has no scale"):
         fitted(backbone, "finetune:steps=2").save_pretrained(tmp_path / "head", merge=True)
 
 

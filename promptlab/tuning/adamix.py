@@ -213,7 +213,16 @@ class AdaMixLora(Mixing):
     def learn(
         self, backbone: Backbone, cloze: bool, generators: Sequence[torch.Generator]
     ) -> AbstractContextManager[Mixed]:
-        """The experts of A and B of every member beside every chosen projection."""
+        """The experts of A and B of every member beside every chosen projection.
+
+        Raises:
+            SettingError: what the projections read is not rows alone, so that two passes cannot go side by side.
+        """
+        if self.passes > 1 and not backbone.stackable:
+            raise SettingError(
+                f"adamix-lora: {backbone.name} sends relative positions through its projections, which rows of two "
+                "passes share. Write consistency=0, or adamix."
+            )
         routes, pieces = self.routes(generators), dict[str, Piece]()
         downs, ups, members = self.copies("down"), self.copies("up"), len(generators)
         for projection in self._plain.projections(backbone):
@@ -272,7 +281,7 @@ class Difference:
         """Adds ``alpha/r x A B`` to the frozen module's output ``(groups * batch, ..., outputs)``, group-major."""
         inner = self.down(functional.dropout(x, self.dropout) if self.dropout else x)
         difference = self.scale * self.up(inner)
-        return y + functional.pad(difference, (self.projection.start, y.shape[-1] - self.projection.stop))
+        return y + self.projection.spread(difference)
 
 
 def divergence(first: Tensor, second: Tensor, detach: bool) -> Tensor:

@@ -16,7 +16,6 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from promptlab.backbone.anatomy import Projection
 from promptlab.backbone.backbone import Backbone
@@ -72,9 +71,10 @@ class Ia3(Usual):
                 if projection is block.ffn_out:
                     _across(weight, projection).mul_(factor)
                     continue
-                _across(weight, projection)[projection.start : projection.stop] *= factor[:, None]
+                scale = 1 + projection.spread(factor - 1)
+                _across(weight, projection).mul_(scale[:, None])
                 if bias is not None:
-                    bias[projection.start : projection.stop] *= factor
+                    bias *= scale
         return found
 
     def rate(self, backbone: Backbone, cloze: bool) -> float:
@@ -86,12 +86,11 @@ class Outputs:
     """Factors on what a projection puts out."""
 
     def __init__(self, projection: Projection, factor: Tensor):
-        self.module, self.tensors = projection.module, {"factor": factor}
-        self.start, self.stop = projection.start, projection.stop
+        self.module, self.projection, self.tensors = projection.module, projection, {"factor": factor}
 
     def __call__(self, x: Tensor, y: Tensor) -> Tensor:
         """The module's output, ``(members * batch, tokens, outputs)``, its own features multiplied."""
-        whole = functional.pad(self.tensors["factor"], (self.start, y.shape[-1] - self.stop), value=1.0)
+        whole = 1 + self.projection.spread(self.tensors["factor"] - 1)
         return (by_member(y, len(whole)) * whole[:, None]).view(y.shape)
 
 

@@ -30,6 +30,7 @@ _ORDER = ("soft", "prelayer", "prefix", "lora", "adamix-lora", "bitfit", "ia3") 
 _POOLERS = ("none", "bias", "all")
 _NOT_BOTH = {
     ("adamix", "adamix-lora"): "would each compare the two passes",
+    ("bitfit", "pfeiffer"): "would both use the norms' biases, which one changes and the other reads as they were",
     ("prelayer", "soft"): "would learn the same soft tokens",
 }
 

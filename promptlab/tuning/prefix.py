@@ -105,10 +105,10 @@ class Prefix(Usual):
 
     def reading(self, encoder: Encoder) -> Encoder:
         """With room for the prefix where it counts as tokens."""
-        if not self.shift:
+        if not self.shift or encoder.taken:  # it is asked again wherever a predictor is copied
             return encoder
         shorter = copy(encoder)
-        shorter.taken += self.n
+        shorter.taken = self.n
         return shorter
 
     def rate(self, backbone: Backbone, cloze: bool) -> float:
@@ -145,6 +145,8 @@ class Prefix(Usual):
 
     def _words(self, backbone: Backbone, generator: torch.Generator) -> Tensor:
         """``n`` token ids."""
+        if backbone.device.type == "meta":  # a model made of its config has shapes, whatever the words
+            return torch.zeros(self.n, dtype=torch.long, device="meta")
         if self.text is None:
             special = set(backbone.tokenizer.all_special_ids)
             plain = [one for one in range(min(backbone.vocab, len(backbone.tokenizer))) if one not in special]

@@ -22,7 +22,7 @@ from promptlab.backbone.checkpoint import quiet
 from promptlab.backbone.device import generator
 from promptlab.backbone.encode import Encoder
 from promptlab.classifier import PromptClassifier
-from promptlab.errors import BackboneError
+from promptlab.errors import BackboneError, SettingError
 from promptlab.language.example import Example
 from promptlab.language.task import Task
 from promptlab.methods.method import Job
@@ -30,8 +30,11 @@ from promptlab.methods.zero_shot import ZeroShot
 from promptlab.training.learners import LowRankModel
 from promptlab.training.loop import train
 from promptlab.training.member import Member, Recipe
+from promptlab.tuning.adamix import AdaMixLora
 from promptlab.tuning.bitfit import BitFit
+from promptlab.tuning.ia3 import Ia3
 from promptlab.tuning.lora import Lora
+from promptlab.tuning.pfeiffer import Pfeiffer
 
 TASK = Task.from_parts(
     patterns=["{text} It was {mask}."], verbalizer={"negative": "terrible", "positive": ["great", "good"]}
@@ -117,9 +120,12 @@ def test_members_train_as_they_would_alone_side_by_side_or_in_turn(folder, revie
             torch.testing.assert_close(one.state[name], tensor, rtol=0, atol=1e-10)
 
 
-@pytest.mark.parametrize("targets", ["q+v", "all"])
-def test_a_merged_difference_answers_as_the_one_beside_the_weights(folder, family, targets):
-    backbone, tuning = load_backbone(folder(family), device="cpu", dtype="float64"), Lora(r=2, targets=targets)
+REACHING = [Lora(r=2), Lora(r=2, targets="all"), Ia3(), AdaMixLora(r=2, experts=2, consistency=0), Pfeiffer(r=2)]
+
+
+@pytest.mark.parametrize("tuning", REACHING, ids=lambda one: f"{one.name}-{getattr(one, 'targets', '')}")
+def test_what_is_applied_answers_as_what_is_beside_the_weights(folder, family, tuning):
+    backbone = load_backbone(folder(family), device="cpu", dtype="float64")
     ids = torch.tensor([[5, 6, 7, 8, 9], [10, 11, 12, 13, 14]])
     with tuning.learn(backbone, True, [generator("m")]) as learnt, torch.no_grad():
         for name, tensor in learnt.tensors.items():
@@ -127,6 +133,12 @@ def test_a_merged_difference_answers_as_the_one_beside_the_weights(folder, famil
         beside, state = backbone.model(input_ids=ids).logits, learnt.state(0)
     with tuning.applied(backbone, state), torch.no_grad():
         torch.testing.assert_close(backbone.model(input_ids=ids).logits, beside, rtol=0, atol=1e-10)
+
+
+def test_two_passes_do_not_share_relative_positions(folder):
+    backbone = load_backbone(folder("deberta-v2"), device="cpu")
+    with pytest.raises(SettingError, match="relative positions.*Write consistency=0, or adamix"):
+        AdaMixLora().learn(backbone, True, [generator("m")])
 
 
 def test_on_gpt_neox_q_and_v_of_every_head_learn_and_k_stays(folder):

@@ -154,13 +154,15 @@ def applies(backbone, tuning, reviews):
         torch.testing.assert_close(found[0], wanted[i], **CLOSE)
 
 
-def differentiates(backbone, tuning, reviews, head=False):
+def differentiates(backbone, tuning, reviews, head=False, shorter=1):
     """The gradient of the training loss, along a random direction of each learnt tensor, is its finite difference.
 
-    A kink (relu) is seldom met within 1e-5; where a family needs longer steps, ask for a smooth tuning.
+    A kink (relu) is seldom met within 1e-5; where a family needs longer steps, ask for a smooth tuning. Many
+    learnt parts at once bend the loss more: ask for steps that many times ``shorter``.
     """
     single = backbone.config.model_type in SINGLE
     step, near = (1e-3, {"rtol": 1e-3, "atol": 3e-4}) if single else (1e-5, {"rtol": 1e-5, "atol": 1e-8})
+    step /= shorter
     members = [member(reviews, "a", head=head), member(reviews, "b", head=head)]
     with learning(backbone, tuning, members) as learnt:
         loss = Stepping(backbone, tuning, members)

@@ -22,9 +22,10 @@ MIXES = [
     Mix("soft+lora", n=3, r=2),
     Mix("prefix+bitfit", n=3),
     Mix("prefix+parallel+lora", n=3, mid=4, r=2),
-    Mix("ia3+lora+bitfit+pfeiffer", r=2, targets="all"),
+    Mix("ia3+lora+bitfit+houlsby", r=2, targets="all"),
+    Mix("pfeiffer+ia3+lora", r=2, targets="all"),
 ]
-PLAIN = {"lora", "bitfit", "ia3", "pfeiffer"}  # parts whose start equals the plain backbone
+PLAIN = {"lora", "bitfit", "ia3", "pfeiffer", "houlsby"}  # parts whose start equals the plain backbone
 LEFT_OUT = {"lr", "weight_decay", "dropout", "parts"}
 
 
@@ -41,7 +42,7 @@ def test_it_keeps_what_every_tuning_must(float64, reviews, mix):
             checks.starts_plain(backbone, mix)
         checks.applies(backbone, mix, reviews)
         checks.stacks(backbone, mix, reviews)
-        checks.differentiates(backbone, mix, reviews, step=1e-6)
+        checks.differentiates(backbone, mix, reviews, shorter=10)
     checks.recomputes(float64("bert"), mix, reviews)
     checks.packs(float64("bert"), mix, reviews)
     checks.stacks(float64("bert"), mix, reviews, head=True)
@@ -125,6 +126,7 @@ def test_every_setting_of_a_part_is_one_of_the_mix():
         ("top+lora", {}, "top changes the backbone itself"),
         ("lora+words", {}, "words learns text"),
         ("lora+mix", {}, "mix is a mix itself"),
+        ("pfeiffer+bitfit", {}, "bitfit and pfeiffer would both use the norms' biases"),
         ("soft+lora+prelayer", {}, "prelayer and soft would learn the same soft tokens"),
         ("adamix+adamix-lora", {}, "adamix and adamix-lora would each compare the two passes"),
         ("lora+lora", {}, "two or more different"),

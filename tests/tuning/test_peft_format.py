@@ -32,7 +32,13 @@ TASK = Task.from_parts(
     patterns=["{text} It was {mask}."], verbalizer={"negative": "terrible", "positive": "great", "none": "fine"}
 )
 TOKENS = ((5, 6, 7, 8, 9, 10), (11, 12, 13, 14, 15, 16))
-CLOSE = {"rtol": 0, "atol": 1e-5}
+
+
+def close(found, wanted):
+    """To 1e-5, and of the largest output where that is above 1: single precision promises no more."""
+    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-5 * max(1.0, float(wanted.abs().max())))
+
+
 CACHED = ("bert", "roberta", "gpt2", "llama")  # PEFT's prefix goes in through the cache
 FAMILIES = ("bert", "roberta", "distilbert", "modernbert", "gpt2", "llama")
 
@@ -92,7 +98,7 @@ def goes_there(fresh, backbone, tuning, folder):
     state = learnt(backbone, tuning)
     export_peft(folder, backbone, tuning, state)
     found = there(loaded(fresh, backbone, folder))
-    torch.testing.assert_close(found, here(backbone, tuning, state), **CLOSE)
+    close(found, here(backbone, tuning, state))
     plain = there(fresh(backbone).model)
     assert (found - plain).abs().max() > 1e-2
     return json.loads((folder / CONFIG).read_text()), state
@@ -107,7 +113,7 @@ def comes_here(fresh, backbone, config, folder):
                 one.add_(0.3 * torch.randn(one.shape, generator=generator(name)))
     model.save_pretrained(str(folder))
     tuning, state = import_peft(folder, backbone)
-    torch.testing.assert_close(here(backbone, tuning, state), there(model), **CLOSE)
+    close(here(backbone, tuning, state), there(model))
     return tuning, state
 
 
@@ -275,7 +281,7 @@ def with_head(backbone, tuning, reviews, folder):
         warnings.simplefilter("ignore")  # a head that the checkpoint lacks is what is wanted
         theirs = peft.PeftModel.from_pretrained(classifier(backbone, 3), str(folder))
     found = torch.cat([there(theirs, (tuple(row),)) for row in Encoder(backbone).plain(reviews[:2], ("text",)).ids])
-    torch.testing.assert_close(found, wanted.to(found), **CLOSE)
+    close(found, wanted.to(found))
     _, back = import_peft(folder, backbone)
     assert back.keys() == state.keys()
     assert all(torch.equal(back[name], state[name]) for name in state)

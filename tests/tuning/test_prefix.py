@@ -213,7 +213,8 @@ def test_a_shifted_prefix_leaves_its_room_in_every_row(tiny_bert, reviews):
     pattern = checks.TASK.pvps[0].pattern
     plain = Encoder(tiny_bert)
     assert plain.cloze(pattern, long).lengths == [128]
-    assert Prefix(n=5, shift=True).reading(plain).cloze(pattern, long).lengths == [123]
+    tuning = Prefix(n=5, shift=True)
+    assert tuning.reading(tuning.reading(plain)).cloze(pattern, long).lengths == [123]
     assert Prefix(n=5).reading(plain).cloze(pattern, long).lengths == [128]
 
 
