@@ -115,8 +115,10 @@ def _entry(point: EntryPoint) -> Entry:
 
 
 def _within(package: str, traits: Mapping[str, Mapping[str, Any]], *rows: tuple[str, ...]) -> list[Entry]:
-    made = (Entry(name, f"{package}.{target}", about, "".join(paper)) for name, target, about, *paper in rows)
-    return [replace(entry, traits=traits.get(entry.name, {})) for entry in made]
+    return [
+        Entry(name, f"{package}.{target}", about, ", ".join(papers), traits.get(name, {}))
+        for name, target, about, *papers in rows
+    ]
 
 
 _BOTH = {"head": "", "cloze": "student=false"}  # what answers, and the settings under which it does
