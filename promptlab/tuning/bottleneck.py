@@ -10,6 +10,7 @@ and ``lin``, a file each. None folds into the weights, for there is an activatio
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -36,7 +37,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 @dataclass(frozen=True)
-class Bottleneck(Usual):
+class Bottleneck(Usual, ABC):
     """The settings of all bottleneck adapters.
 
     Args:
@@ -81,9 +82,9 @@ class Bottleneck(Usual):
         for block in backbone.anatomy.blocks:
             yield from self.of(block, backbone, f)
 
+    @abstractmethod
     def of(self, block: Block, backbone: Backbone, f: Callable[[str], "Funnel"]) -> Iterator[tuple[str, Piece]]:
         """The learnt parts of one block."""
-        raise NotImplementedError
 
     def learn(
         self, backbone: Backbone, cloze: bool, generators: Sequence[torch.Generator]
