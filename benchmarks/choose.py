@@ -3,10 +3,12 @@
     python benchmarks/choose.py --backbone FOLDER --data FOLDER "prompt+full:lr=1e-5|3e-5" "finetune+lora:lr=1e-3|4e-3"
 
 One line a system: mean accuracy a task over seeds, and over tasks. Texts are cut at 48 tokens to keep it short.
+Systems that differ in their learning rate alone are members of one stack.
 """
 
 import argparse
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,15 +33,33 @@ def jobs_of(name: str, data: Path, seeds: int, limit: int, pool: int) -> list[Jo
     return jobs
 
 
-def accuracies(system, backbone, jobs) -> list[float]:
-    """Accuracy of each job's predictor on its queries."""
-    method = METHODS.build(system.method.name, system.method.settings)
-    tuning = TUNINGS.build(*(system.tuning.name, system.tuning.settings) if system.tuning else ("full", {}))
-    found = []
-    for job, predictor in method.fit(backbone, tuning if method.learns else None, jobs):
+def groups(systems) -> list[list]:
+    """Systems in groups that differ in ``lr`` alone."""
+    found: dict = {}
+    for system in systems:
+        method, tuning = system.method, system.tuning
+        others = sorted(pair for pair in tuning.settings.items() if pair[0] != "lr") if tuning else []
+        found.setdefault(str((method, tuning and tuning.name, others)), []).append(system)
+    return list(found.values())
+
+
+def accuracies(systems: Sequence, backbone, jobs: Sequence[Job]) -> Iterator[list[float]]:
+    """Accuracy of each job's predictor on its queries, a list a system."""
+    first = systems[0]
+    method = METHODS.build(first.method.name, first.method.settings)
+    tuning = TUNINGS.build(*(first.tuning.name, first.tuning.settings) if first.tuning else ("full", {}))
+    rates = [system.tuning.settings.get("lr") if system.tuning else None for system in systems]
+    each = {
+        id(job): (at, job)
+        for at, rate in enumerate(rates)
+        for job in (replace(one, settings={"lr": rate} if rate else {}) for one in jobs)
+    }
+    found: list[list[float]] = [[] for _ in systems]
+    asked = [job for _, job in each.values()]
+    for job, predictor in method.fit(backbone, tuning if method.learns else None, asked):
         gold = [job.task.labels.index(example.label) for example in job.queries]
-        found.append(float((predictor.scores(job.queries).argmax(1) == gold).mean()))
-    return found
+        found[each[id(job)][0]].append(float((predictor.scores(job.queries).argmax(1) == gold).mean()))
+    yield from found
 
 
 def main() -> None:
@@ -58,15 +78,16 @@ def main() -> None:
         name: jobs_of(name, options.data, options.seeds, options.limit, options.pool)
         for name in options.tasks.split(",")
     }
-    for system in map(settled, parse_systems(options.systems)):
-        start, means = time.monotonic(), {}
+    for systems in groups(list(map(settled, parse_systems(options.systems)))):
+        start, means = time.monotonic(), [dict[str, float]() for _ in systems]
         for name, jobs in tasks.items():
-            means[name] = float(np.mean(accuracies(system, backbone, jobs)))
-        each = "  ".join(f"{name} {mean:.3f}" for name, mean in means.items())
-        print(
-            f"{system!s:60} {each}  mean {np.mean(list(means.values())):.3f}  {time.monotonic() - start:.0f} s",
-            flush=True,
-        )
+            for one, each in zip(means, accuracies(systems, backbone, jobs), strict=True):
+                one[name] = float(np.mean(each))
+        seconds = time.monotonic() - start
+        for system, one in zip(systems, means, strict=True):
+            each = "  ".join(f"{name} {mean:.3f}" for name, mean in one.items())
+            mean = np.mean(list(one.values()))
+            print(f"{system!s:60} {each}  mean {mean:.3f}  {seconds:.0f} s for {len(systems)}", flush=True)
 
 
 if __name__ == "__main__":
