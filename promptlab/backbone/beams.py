@@ -2,7 +2,7 @@
 
     each row follows k texts; the first step starts from one of them
     a step    the 2k best continuations of them all (more where several tokens end a text), by summed log-probability
-              those among the first k that end are kept, worth  sum / tokens ** length_penalty,  the k best of all so far
+              those among the first k that end are kept, worth sum / tokens ** length_penalty; the k best so far
               the k best that do not end go on
     a row is done when its k-th kept text is worth more than its best open one would be if it ended now
     at ``max_tokens`` everything ends; a row's text is its best kept one

@@ -66,4 +66,6 @@ class Decoding:
         narrowed = {"temperature": self.temperature, "top_k": self.top_k, "top_p": self.top_p}
         idle = [name for name, value in narrowed.items() if value != getattr(Decoding, name)]
         if idle and not self.sample:
-            raise SettingError(f"{idle[0]}={narrowed[idle[0]]} has no effect unless tokens are drawn. Write sample=true.")
+            raise SettingError(
+                f"{idle[0]}={narrowed[idle[0]]} has no effect unless tokens are drawn. Write sample=true."
+            )

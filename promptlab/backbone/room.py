@@ -34,6 +34,7 @@ class Room(DynamicLayer):
         self._show(self.begun)
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> Pair:
+        """All keys and values, with the new ones written behind the others."""
         start, stop = self.filled, self.filled + key_states.shape[-2]
         for store, new in zip(self.stores, (key_states, value_states), strict=True):
             store[:, :, start:stop] = new
@@ -44,6 +45,7 @@ class Room(DynamicLayer):
         return torch.cat([first, self.keys], dim=-2), torch.cat([second, self.values], dim=-2)
 
     def get_seq_length(self) -> int:
+        """Tokens that are held, padding among them."""
         return self.filled + (0 if self.before is None else self.before[0].shape[-2])
 
     def order(self, order: Tensor) -> None:

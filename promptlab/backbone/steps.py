@@ -1,15 +1,15 @@
 """What a model says next, token after token, of rows that are read once.
 
-    first()          read the rows                         logits at their last token
-    spread(k)        k sequences go on from each row
-    next(tokens)     each sequence grows by a token        logits there
-    order, keep      sequences change places within their rows; some go on alone
+first()          read the rows                         logits at their last token
+spread(k)        k sequences go on from each row
+next(tokens)     each sequence grows by a token        logits there
+order, keep      sequences change places within their rows; some go on alone
 
-    Causal     the beginning that all rows share is read once (cache.py), the rest of the rows side by side, padded on
-               the right; what is written stands behind the padding, at positions counted over real tokens
-    Replying   an encoder-decoder: the encoder runs once, the decoder keeps its own keys and those of the encoder
-    Whole      all is read again at every step: for models whose keys cannot be kept, and where a learnt part looks
-               at rows as a whole; the same texts, slower
+Causal     the beginning that all rows share is read once (cache.py), the rest of the rows side by side, padded on
+           the right; what is written stands behind the padding, at positions counted over real tokens
+Replying   an encoder-decoder: the encoder runs once, the decoder keeps its own keys and those of the encoder
+Whole      all is read again at every step: for models whose keys cannot be kept, and where a learnt part looks
+           at rows as a whole; the same texts, slower
 """
 
 import inspect
