@@ -135,7 +135,12 @@ def test_runs_are_blocked_over_what_was_written_alone(writers, family, size, bea
     backbone = writers(family)
     rows = rows_of(backbone, [6] * 3)
     block = [OverWritten(size, 6 if rows.replies is None else 1)]
-    options = {"max_new_tokens": 20, "min_new_tokens": 19, "num_beams": beams, "early_stopping": False if beams > 1 else None}
+    options = {
+        "max_new_tokens": 20,
+        "min_new_tokens": 19,
+        "num_beams": beams,
+        "early_stopping": False if beams > 1 else None,
+    }
     expected = said(backbone, theirs(backbone, rows, logits_processor=block, **options))
     how = Decoding(max_tokens=20, beams=beams, no_repeat=size, stop="none", min_tokens=19)
     assert generate(backbone, rows, how) == expected
