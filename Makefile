@@ -39,8 +39,9 @@ $(READY): $(USABLE)
 demo: $(USABLE)
 	$(BIN)/promptlab compare reviews
 
+# tiny models gain nothing from threads, and the tests much from one process a core
 test: $(READY)
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist worksteal
 
 check: $(READY)
 	$(BIN)/ruff check .

@@ -39,9 +39,10 @@ from promptlab.methods.merge import manner, mergeable, write_merged
 from promptlab.methods.method import Predictor, Saved, restore
 from promptlab.methods.patterns import usable
 from promptlab.spec import Spec, System
+from promptlab.stacks import apart, stacked
 
 FORMATS = ("promptlab", "peft")
-FORMAT = 1
+FORMAT = 2
 """Raised where a promptlab before could not read the folder any more."""
 ABOUT, TASK, WEIGHTS, CARD = "promptlab.json", "task.yaml", "weights.safetensors", "README.md"
 _PACKAGES = ("promptlab", "torch", "transformers", "scikit-learn", "numpy", "safetensors")
@@ -115,12 +116,14 @@ def save_predictor(
         raise SettingError(f"format={format} cannot be.{guess} Write promptlab, or peft without merge.")
     place = place_of(folder, ABOUT)
     model = mergeable(predictor, str(origin.system)) if merge else None
-    saved = predictor.saved()
+    saved, number = predictor.saved(), backbone.dtype if backbone else torch.float32
+    kept = stacked({key: _tensor(one, number) for key, one in saved.tensors.items()})
     content = _content(predictor, saved, origin) | {
         "merged": manner(model) if model else "",
         "weights": format,
         "patterns": _patterns(saved.config, origin.settings, predictor.task, backbone),
         "backbone": backbone and describe(backbone, None if name else place),
+        "tensors": {key: list(one.shape) for key, one in kept.items()},
     }
     with replacing(place) as half:
         if model:
@@ -128,8 +131,7 @@ def save_predictor(
         elif format == "peft":
             write_adapter(predictor, half, str(origin.system), bool(name))
         else:
-            number = backbone.dtype if backbone else torch.float32
-            _write({key: _tensor(one, number) for key, one in saved.tensors.items()}, half / WEIGHTS)
+            _write(kept, half / WEIGHTS)
         _describe(half, content, predictor.task, name or place.name)
     return place
 
@@ -149,7 +151,6 @@ def _content(predictor: Predictor, saved: Saved, origin: Origin) -> dict[str, An
         "metrics": {key: float(value) for key, value in origin.metrics.items()},
         "more": dict(origin.more),
         "predictor": {"kind": saved.kind, "config": saved.config},
-        "tensors": {name: list(one.shape) for name, one in saved.tensors.items()},
         "versions": _versions(),
     }
 
@@ -328,7 +329,8 @@ def _read_weights(path: Path, shapes: Mapping[str, Sequence[int]]) -> dict[str, 
     wrong = [name for name in {**shapes, **found} if found.get(name) != shapes.get(name)]
     if wrong:
         raise OutputError(f"{path} holds other weights than {ABOUT} says ({some(wrong)}). Copy the folder anew.")
-    return {name: (one.float() if one.dtype is torch.bfloat16 else one).numpy() for name, one in tensors.items()}
+    each = apart(tensors)
+    return {name: (one.float() if one.dtype is torch.bfloat16 else one).numpy() for name, one in each.items()}
 
 
 # push

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ from promptlab.classifier import PromptClassifier
 from promptlab.errors import BackboneError, OutputError, PatternError
 from promptlab.hub import ABOUT, CARD, FORMAT, TASK, WEIGHTS
 from promptlab.language.task import Task
+from promptlab.registry import TUNINGS
+from promptlab.stacks import apart
 
 TEXTS = ["a good film", "a bad film", "", "a very slow and boring story about two actors"]
 SHORT = "steps=2"
@@ -44,6 +47,14 @@ def saved(fitted, tiny_bert, tmp_path):
     """A small model on disk."""
     fitted(tiny_bert, "prompt:steps=1", tuning="lora:r=2").save_pretrained(tmp_path / "saved")
     return tmp_path / "saved"
+
+
+@pytest.fixture(scope="module")
+def deep(fresh):
+    """24 layers."""
+    small = fresh("bert")
+    config = type(small.config)(**{**small.config.to_dict(), "num_hidden_layers": 24})
+    return replace(small, model=type(small.model)(config).eval().requires_grad_(False))
 
 
 def about(folder):
@@ -162,8 +173,34 @@ def test_the_folder_says_everything_about_the_model(saved, tiny_bert, reviews_ta
 
 def test_only_what_was_learnt_is_written(saved):
     sizes = {name: tuple(one.shape) for name, one in load_file(saved / WEIGHTS).items()}
-    assert len([name for name in sizes if name.endswith((".A", ".B"))]) == len(sizes) - 1 == 8
-    assert sizes["weights"] == (1,)
+    layer = "0.bert.encoder.layer.{0-1}.attention.self"
+    assert sizes == {
+        "weights": (1,),
+        **{f"{layer}.{role}.A": (2, 32, 2) for role in ("query", "value")},
+        **{f"{layer}.{role}.B": (2, 2, 32) for role in ("query", "value")},
+    }
+
+
+def test_a_folder_with_a_tensor_a_name_is_read_as_well(saved):
+    wanted = PromptClassifier.from_pretrained(saved, device="cpu").predict_proba(TEXTS)
+    tensors = apart(load_file(saved / WEIGHTS))
+    assert len(tensors) == 9
+    save_file(tensors, saved / WEIGHTS)
+    rewrite(saved, format=1, tensors={name: list(one.shape) for name, one in tensors.items()})
+    assert np.array_equal(PromptClassifier.from_pretrained(saved, device="cpu").predict_proba(TEXTS), wanted)
+
+
+@pytest.mark.parametrize("tuning", sorted(set(TUNINGS.entries) - {"full", "top", "words"}))
+@pytest.mark.parametrize("method", ["prompt", "finetune"])
+def test_a_member_takes_little_more_than_its_numbers(fitted, deep, tmp_path, method, tuning):
+    settings = ":adapter_r=16" if tuning == "unipelt" else ""  # the default is wider than this backbone
+    classifier = fitted(deep, f"{method}:steps=1", tuning=tuning + settings)
+    classifier.save_pretrained(tmp_path / "saved")
+    facts = classifier.predictor_.facts
+    most = 4 * (facts["stored_parameters"] + facts["head_parameters"]) + 16_000
+    assert sum(path.stat().st_size for path in (tmp_path / "saved").iterdir()) <= most
+    again = PromptClassifier.from_pretrained(tmp_path / "saved", backbone=deep)
+    assert np.array_equal(again.predict_proba(TEXTS), classifier.predict_proba(TEXTS))
 
 
 def test_scores_are_written_into_the_card(fitted, tiny_bert, tmp_path):
@@ -285,7 +322,7 @@ def test_a_faulty_task_file_says_where(saved):
 
 def test_a_newer_format_asks_for_a_newer_promptlab(saved):
     rewrite(saved, format=FORMAT + 1, versions={"promptlab": "9.0"})
-    with pytest.raises(OutputError, match="written by promptlab 9.0; this one reads formats up to 1. Update it"):
+    with pytest.raises(OutputError, match="written by promptlab 9.0; this one reads formats up to 2. Update it"):
         PromptClassifier.from_pretrained(saved)
 
 

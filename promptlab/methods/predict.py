@@ -28,7 +28,6 @@ from promptlab.language.task import PVP, Task
 from promptlab.methods.method import Predictor, Saved, probabilities
 from promptlab.registry import TUNINGS
 from promptlab.tuning.tuning import Tuning
-from promptlab.tuning.words import Words
 
 
 @dataclass
@@ -61,7 +60,7 @@ class Model:
     def __post_init__(self) -> None:
         if self.tuning:
             self.encoder = self.tuning.reading(self.encoder)
-        if isinstance(self.tuning, Words) and self.pvp:
+        if self.tuning and self.pvp:
             self.pvp = self.tuning.spoken(self.backbone, self.pvp, self.state)
         inside = {name: one for name, one in self.state.items() if not name.startswith("head.")}
         self.facts.setdefault("stored_parameters", sum(one.numel() for one in inside.values()))

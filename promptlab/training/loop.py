@@ -14,7 +14,7 @@ The sum's gradient by one member's tensors is the gradient of its own loss, so a
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,6 +23,7 @@ from torch import Tensor
 
 from promptlab.backbone.backbone import Backbone
 from promptlab.backbone.batches import pad
+from promptlab.backbone.below import Below
 from promptlab.backbone.device import generator, token_budget
 from promptlab.backbone.encode import Encoder
 from promptlab.backbone.heads import default_pool, head_for, pool
@@ -84,12 +85,14 @@ def train(
         raise SettingError("some members have unlabelled rows for the masked-LM loss, others none. Train them apart.")
     budget = recipe.budget or (CPU_BUDGET if backbone.device.type == "cpu" else token_budget(backbone.device))
     size = stack_size(rows, recipe, budget, tuning.passes) if tuning.stackable and backbone.stackable else 1
+    under = 0 if recipe.mlm or tuning.dropout else tuning.below(backbone)  # masked rows come in ever new forms
+    below = Below(backbone, under) if under else None
     stacks = -(-len(rows) // size)
     with track(label, total=stacks * recipe.steps) as advance:
         while rows:
             stack, rest = rows[:size], rows[size:]
             try:
-                done = _train_stack(backbone, tuning, stack, recipe, advance)
+                done = _train_stack(backbone, tuning, stack, recipe, advance, below)
             except torch.OutOfMemoryError as error:
                 if size == 1:
                     raise TrainingError(
@@ -117,7 +120,9 @@ def stack_size(rows: Sequence[Rows], recipe: Recipe, budget: int, passes: int = 
     return -(-len(rows) // -(-len(rows) // most))  # even stacks rather than a full one and a rest
 
 
-def _train_stack(backbone: Backbone, tuning: Tuning, rows: list[Rows], recipe: Recipe, advance: Any) -> list[Trained]:
+def _train_stack(
+    backbone: Backbone, tuning: Tuning, rows: list[Rows], recipe: Recipe, advance: Any, below: Below | None = None
+) -> list[Trained]:
     members = [one.member for one in rows]
     generators = [generator(f"{member.key}/init") for member in members]
     cloze = members[0].pvp is not None
@@ -129,7 +134,7 @@ def _train_stack(backbone: Backbone, tuning: Tuning, rows: list[Rows], recipe: R
 
         def losses_of(steps: Sequence[Step]) -> Tensor:
             learnt.route(owners(steps))
-            return step_losses(backbone, rows, steps, recipe, head, tuning)
+            return step_losses(backbone, rows, steps, recipe, head, tuning, below)
 
         history, frozen = _steps(rows, recipe, losses_of, optimiser, advance)
         facts = {"stack": [member.key for member in members], "seen": recipe.steps * recipe.batch}
@@ -175,6 +180,7 @@ def step_losses(
     recipe: Recipe,
     head: HeadStack | None,
     tuning: Tuning | Usual = _ONCE,
+    below: Below | None = None,
 ) -> Tensor:
     """Each member's loss on its rows of one step, ``(members,)``; all passes go through the backbone as one batch."""
     steps = [step for step in steps for _ in range(tuning.passes)]  # from here on every pass is a group of rows
@@ -182,11 +188,15 @@ def step_losses(
     inputs = join([step.rows.take(_evened(step, most)) for step in steps])
     batch = pack(inputs, len(steps), backbone) if recipe.packed else pad(inputs, range(len(inputs)), backbone)
     targets = _targets(steps).to(backbone.device)
+    standing = below.standing(inputs, batch) if below else nullcontext()
     if head is not None:
         how = recipe.pool or default_pool(backbone)
-        scores = head(pool(hidden(backbone, batch), batch.readable, how))
+        with standing:
+            scores = head(pool(hidden(backbone, batch), batch.readable, how))
         return _joined(scores, _label_losses(scores, targets, recipe), tuning)
-    logits = slot_logits(backbone, batch).unflatten(0, (len(steps), -1))  # (groups, inputs, slots, vocabulary)
+    with standing:
+        logits = slot_logits(backbone, batch)
+    logits = logits.unflatten(0, (len(steps), -1))  # (groups, inputs, slots, vocabulary)
     asked = [step.words for step in steps if step.words]
     ids, at = together(asked, most, backbone.device)
     scores = label_scores(logits[:, :most].flatten(0, 1), ids, normalise=ids.shape[-1] > 1, at=at)

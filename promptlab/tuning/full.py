@@ -82,14 +82,22 @@ class Top(Usual):
         Raises:
             SettingError: more layers than the backbone has.
         """
-        blocks, norm = backbone.anatomy.blocks, backbone.anatomy.final_norm
-        if not 0 < self.layers <= len(blocks):
-            raise SettingError(
-                f"top: layers={self.layers}, but {backbone.name} has {len(blocks)}. Write 1 to {len(blocks)}."
-            )
-        modules = [block.module for block in blocks[-self.layers :]] + ([norm[1]] if norm else [])
-        chosen = {id(parameter) for module in modules for parameter in module.parameters()}
+        blocks = len(backbone.anatomy.blocks)
+        if not 0 < self.layers <= blocks:
+            raise SettingError(f"top: layers={self.layers}, but {backbone.name} has {blocks}. Write 1 to {blocks}.")
+        chosen = self._chosen(backbone)
         return _inside({name: one for name, one in backbone.model.named_parameters() if id(one) in chosen}, generators)
+
+    def below(self, backbone: Backbone) -> int:
+        """Those under the top; none where blocks share their weights, or some of them are an encoder's."""
+        under, chosen = backbone.anatomy.blocks[: -self.layers], self._chosen(backbone)
+        shared = any(id(parameter) in chosen for block in under for parameter in block.module.parameters())
+        return 0 if shared or backbone.config.is_encoder_decoder else len(under)
+
+    def _chosen(self, backbone: Backbone) -> set[int]:
+        blocks, norm = backbone.anatomy.blocks, backbone.anatomy.final_norm
+        modules = [block.module for block in blocks[-self.layers :]] + ([norm[1]] if norm else [])
+        return {id(parameter) for module in modules for parameter in module.parameters()}
 
     def applied(self, backbone: Backbone, state: State) -> AbstractContextManager[None]:
         """The backbone holds the learnt tensors."""

@@ -95,6 +95,12 @@ class Tuning(Protocol):
     def reading(self, encoder: Encoder) -> Encoder:
         """How rows are laid out for it: with room for its soft tokens, say."""
 
+    def spoken(self, backbone: Backbone, pvp: PVP, state: State) -> PVP:
+        """The pair with what was learnt, where that is text."""
+
+    def below(self, backbone: Backbone) -> int:
+        """How many blocks, from the input, nothing learnt stands in or before."""
+
 
 class Usual:
     """What most tunings have in common."""
@@ -124,6 +130,14 @@ class Usual:
     def reading(self, encoder: Encoder) -> Encoder:
         """As the encoder lays rows out by itself."""
         return encoder
+
+    def spoken(self, backbone: Backbone, pvp: PVP, state: State) -> PVP:
+        """As the task has it."""
+        return pvp
+
+    def below(self, backbone: Backbone) -> int:
+        """None: the first block learns already, or what it reads does."""
+        return 0
 
 
 def by_member(rows: Tensor, members: int) -> Tensor:
