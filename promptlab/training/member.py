@@ -172,12 +172,4 @@ class Rows:
 
 def join(parts: Sequence[Encoded]) -> Encoded:
     """Rows of several sets one after the other."""
-    segments = None if parts[0].segments is None else [row for part in parts for row in part.segments or []]
-    replies = None if parts[0].replies is None else [row for part in parts for row in part.replies or []]
-    return Encoded(
-        ids=[row for part in parts for row in part.ids],
-        segments=segments,
-        slots=[row for part in parts for row in part.slots],
-        cut=[row for part in parts for row in part.cut],
-        replies=replies,
-    )
+    return Encoded.joined(parts)
