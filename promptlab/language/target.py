@@ -4,7 +4,7 @@
     ter chrf                            beside BLEU and METEOR those of WebNLG
     rouge1 rouge2 rougeL                as XSum's summaries are scored (Narayan et al. 2018, arXiv:1808.08745)
 
-How each is computed is said in ``metrics/texts.py``; here stand their names alone, for pattern files are read without it.
+``metrics/texts.py`` says how each is computed; here stand their names alone, for pattern files are read without it.
 """
 
 from promptlab.errors import did_you_mean
@@ -22,7 +22,9 @@ def metric_fault(name: str, generates: bool) -> str:
     """
     if generates and name not in TEXT_METRICS:
         known = f"Known: {', '.join(TEXT_METRICS)}."
-        return f"metric '{name}' compares no texts, and the task asks for one.{did_you_mean(name, TEXT_METRICS)} {known}"
+        return (
+            f"metric '{name}' compares no texts, and the task asks for one.{did_you_mean(name, TEXT_METRICS)} {known}"
+        )
     if not generates and name in TEXT_METRICS:
         return f"metric '{name}' compares texts, and the task has labels. Write a metric of labels, such as accuracy."
     return ""
