@@ -1,4 +1,4 @@
-"""WebNLG's XML as rows: the challenges of 2017 (Gardent et al. 2017, ACL P17-1017) and of 2020. DART has such files too.
+"""WebNLG's XML as rows: the challenges of 2017 (Gardent et al. 2017, ACL P17-1017) and of 2020; DART has such files.
 
     <entry category size eid>     a row: category, size, eid
       <mtriple>                   s | p | o, joined by && as ``source``; the original triples are not read
