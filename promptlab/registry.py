@@ -20,9 +20,9 @@ from promptlab.settings import configure
 
 HEADS = ("cloze", "head")
 """What answers: label words at the mask, or a head on the bare text. (Texts to generate come later.)"""
-KINDS = ("masked", "causal", "encoder-decoder")
-"""What kinds of backbone there are."""
-NOT_YET = "no method here can use an encoder-decoder yet"
+KINDS = ("masked", "causal", "seq2seq")
+"""What kinds of backbone there are; seq2seq are encoder-decoders."""
+TWO_ROWS = "unipelt's gates average over one row, and an encoder-decoder reads two at a time"
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,7 @@ TUNINGS = Registry(
     "promptlab.tunings",
     _within(
         "promptlab.tuning",
-        {"words": {"methods": ("prompt",)}},
+        {"words": {"methods": ("prompt",)}, "unipelt": {"kinds": ("masked", "causal")}},
         ("full", "full:Full", "every weight learns"),
         ("top", "full:Top", "the last blocks and the final norm learn", "2101.00190"),
         ("bitfit", "bitfit:BitFit", "every bias learns", "2106.10199"),
@@ -202,7 +202,7 @@ BACKBONES = (
     ("smollm2", "causal, 134.5 M weights, SmolLM2-135M-Instruct from a package or the hub"),
     ("FOLDER", "what save_pretrained or promptlab adapt wrote"),
     ("FILE.gguf", "quantised weights, read with the package gguf"),
-    ("owner/name", "a masked or causal model on the Hugging Face hub"),
+    ("owner/name", "a masked or causal model or an encoder-decoder on the Hugging Face hub"),
 )
 
 
@@ -300,7 +300,8 @@ def refusal(method: str, tuning: str | None, head: str = "", kind: str = "") -> 
         return f"{tuning} goes with {', '.join(only)} only, since what it learns is text"
     if head and (reason := _lacking(entry, head)):
         return reason
-    return NOT_YET if kind == "encoder-decoder" and entry.trait("needs_backbone", True) else ""
+    taken = TUNINGS.entry(tuning).trait("kinds", KINDS) if tuning else KINDS
+    return TWO_ROWS if kind and kind not in taken else ""
 
 
 _SIGNS = {"patterns": ("cloze", "prompt"), "head_lr": ("head", "finetune")}  # settings that ask for one, who has it

@@ -95,7 +95,7 @@ class InContext(Model):
 
     def score(self, read: Read) -> Scores:
         """Scores of rows as they were read."""
-        if self.backbone.kind == "masked":
+        if self.backbone.kind != "causal":
             return answer(self.backbone, read.encoded, read.words.ids, self.decoding)
         found = None
         for rows in _groups(read.shown):
@@ -195,13 +195,7 @@ def _laid(page: Page, examples: Sequence[Example], room: Sequence[int], shown: S
 
 
 def _joined(rows: Sequence[Encoded]) -> Encoded:
-    segments = [row.segments[0] for row in rows if row.segments is not None]
-    return Encoded(
-        [row.ids[0] for row in rows],
-        segments if rows and len(segments) == len(rows) else None,
-        [row.slots[0] for row in rows],
-        [row.cut[0] for row in rows],
-    )
+    return Encoded.joined(rows) if rows else Encoded([], None, [], [])
 
 
 def _alike(shown: Sequence[Kept]) -> dict[Kept, list[int]]:

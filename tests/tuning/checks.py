@@ -33,7 +33,7 @@ TASK = Task.from_parts(
     verbalizer={"negative": ["terrible", "bad"], "positive": ["great", "good"]},
 )
 CLOSE = {"rtol": 0, "atol": 1e-10}
-SINGLE = ("modernbert", "llama", "mistral", "qwen2", "qwen3")  # rotate or norm in single precision, whatever is asked
+SINGLE = ("modernbert", "llama", "mistral", "qwen2", "qwen3", "t5")  # rotate or norm in single precision, whatever is asked
 
 
 def member(reviews, key, pvp=0, rows=8, head=False, **rates):
@@ -76,8 +76,9 @@ def bits(backbone):
 
 def logits(backbone, tokens=((5, 6, 7, 8), (9, 10, 11, 12))):
     """What the backbone says of some token ids, without gradients."""
+    decoder = {"decoder_input_ids": torch.tensor(tokens)[:, :3]} if backbone.kind == "seq2seq" else {}
     with torch.no_grad():
-        return backbone.model(input_ids=torch.tensor(tokens)).logits
+        return backbone.model(input_ids=torch.tensor(tokens), **decoder).logits
 
 
 class Stepping:
