@@ -142,17 +142,14 @@ def _texts(predictor: Any, job: Job, run: Run, store: Store) -> tuple[list[str],
     """A text a query, those taken up that an earlier process wrote; and what there is to say of it."""
     rows = len(job.queries)
     part = store.part(run.key, {"run": run.key, "rows": rows, "versions": versions(), "git": git_hash()}, rows)
-    left = [row for row in range(rows) if row not in part.done]
-    texts = dict(part.done)
-    if left:
-        asked = [job.queries[row] for row in left]
-        found = predictor.texts(asked, lambda at, said: part.told([left[one] for one in at], said))
-        if len(found) != len(left):
-            raise SettingError(f"{run.contender.text} wrote {len(found)} texts for {len(left)} rows.")
-        texts |= dict(zip(left, found, strict=True))
     before = len(part.done)
+    texts = [part.done[row] for row in range(rows)] if before == rows else None
+    if texts is None:
+        texts = list(predictor.texts(job.queries, part.told, dict(part.done)))
+    if len(texts) != rows:
+        raise SettingError(f"{run.contender.text} wrote {len(texts)} texts for {rows} rows.")
     notes = [f"{before} of {rows} texts are of an earlier process, and their time is not counted"] if before else []
-    return [texts[row] for row in range(rows)], notes
+    return texts, notes
 
 
 def _scores(predictor: Any, job: Job, run: Run) -> np.ndarray:

@@ -38,15 +38,17 @@ class Pen:
     def __post_init__(self):
         self.facts = {"stored_parameters": 12}
 
-    def texts(self, examples, told=None):
-        ASKED.append(len(examples))
-        found = [f"{one.text('source')} {self.style}".strip() for one in examples]
-        for batch, start in enumerate(range(0, len(found), 2)):
+    def texts(self, examples, told=None, done=None):
+        done = dict(done or {})
+        left = [row for row in range(len(examples)) if row not in done]
+        ASKED.append(len(left))
+        for batch, start in enumerate(range(0, len(left), 2)):
+            rows = left[start : start + 2]
             if batch == self.dies_after:
                 raise Killed
-            if told:
-                told(list(range(start, min(start + 2, len(found)))), found[start : start + 2])
-        return found
+            done |= {row: f"{examples[row].text('source')} {self.style}".strip() for row in rows}
+            told(rows, [done[row] for row in rows])
+        return [done[row] for row in range(len(examples))]
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ def data(tmp_path):
     folder.mkdir(parents=True)
     for split, size in (("train", 3), ("test", 7)):
         rows = [
-            {"source": f"{split} dish {i}", "targets": [f"{split} dish {i}", f"{split} dish {i} {'hot' if i < 3 else ''}"]}
+            {"source": f"{split} dish {i}", "targets": [f"{split} dish {i}", f"{split} dish {i} {'hot' if i < 3 else 'x'}"]}
             for i in range(size)
         ]
         (folder / f"{split}.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n", encoding="utf-8")
@@ -118,7 +120,7 @@ def test_a_metric_that_cannot_be_had_is_noted_and_not_replaced(row):
 
 
 def test_rows_without_a_text_are_counted(make_plan, monkeypatch):
-    monkeypatch.setattr(Pen, "texts", lambda self, examples, told=None: ["", *["x"] * 6])
+    monkeypatch.setattr(Pen, "texts", lambda self, examples, told=None, done=None: ["", *["x"] * 6])
     assert "1 test rows without a text" in make_plan("scribe").run().rows[0]["notes"]
 
 
@@ -152,16 +154,6 @@ def test_damaged_texts_count_as_missing(make_plan, tmp_path, caplog):
     assert ASKED == [7] and "is damaged" in caplog.text
 
 
-def test_a_killed_decode_resumes_where_it_stopped(make_plan, tmp_path, monkeypatch):
-    with pytest.raises(Killed):
-        monkeypatch.setattr(Pen, "dies_after", 2)
-        monkeypatch.setattr(Pen, "__post_init__", lambda self: vars(self).update(facts={}, dies_after=2))
-        make_plan("scribe:style=hot").run(tmp_path / "runs")
-    monkeypatch.undo()
-    [part] = (tmp_path / "runs").glob(".part-*/texts.part.jsonl")
-    assert [json.loads(line)["rows"] for line in part.read_text().splitlines()[1:]] == [[0, 1], [2, 3]]
-
-
 @pytest.fixture
 def killed(make_plan, tmp_path, monkeypatch):
     """A plan whose decode was cut off after two batches of two, and the file that it left."""
@@ -171,6 +163,10 @@ def killed(make_plan, tmp_path, monkeypatch):
     ASKED.clear()
     [part] = (tmp_path / "runs").glob(".part-*/texts.part.jsonl")
     return make_plan("scribe:style=hot"), part
+
+
+def test_a_killed_decode_leaves_its_whole_batches(killed):
+    assert [json.loads(line)["rows"] for line in killed[1].read_text().splitlines()[1:]] == [[0, 1], [2, 3]]
 
 
 def test_a_decode_that_was_taken_up_gives_the_same_texts_and_says_so(killed, make_plan, tmp_path):
@@ -200,7 +196,7 @@ def test_texts_of_other_versions_are_not_taken_up(killed, tmp_path):
 
 
 def test_a_method_that_writes_too_few_texts_is_told(make_plan, monkeypatch):
-    monkeypatch.setattr(Pen, "texts", lambda self, examples, told=None: ["x"])
+    monkeypatch.setattr(Pen, "texts", lambda self, examples, told=None, done=None: ["x"])
     assert "wrote 1 texts for 7 rows" in make_plan("scribe").run().failures["menus scribe k=2"]
 
 
