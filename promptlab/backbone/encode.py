@@ -9,16 +9,17 @@ can spell a special token. Around the mask that means: as the words on both side
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, takewhile
 from typing import Any
 
 from promptlab.backbone.backbone import Backbone
 from promptlab.backbone.fragments import WORD, Fragment, Fragments
-from promptlab.backbone.layout import Laid, lay_out, until_mask
+from promptlab.backbone.layout import Laid, gapped, lay_out, until_mask
+from promptlab.backbone.reply import asking, beginning
 from promptlab.backbone.specials import specials_of
 from promptlab.backbone.truncation import Column, fit
-from promptlab.errors import BackboneError, DataError
+from promptlab.errors import BackboneError, DataError, PatternError
 from promptlab.language.example import Example
 from promptlab.language.grammar import Field, Mask, Part, Sep, Soft, Text, Token
 from promptlab.language.pattern import Pattern
@@ -35,12 +36,14 @@ class Encoded:
         segments: segment number of each token; None where the model has one segment.
         slots: positions whose hidden states answer; empty for bare text.
         cut: whether the row lost tokens.
+        replies: what the decoder reads of each row, on an encoder-decoder; ``slots`` are then places in it.
     """
 
     ids: list[list[int]]
     segments: list[list[int]] | None
     slots: list[list[int]]
     cut: list[bool]
+    replies: list[list[int]] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -58,7 +61,26 @@ class Encoded:
             None if self.segments is None else [self.segments[row] for row in chosen],
             [self.slots[row] for row in chosen],
             [self.cut[row] for row in chosen],
+            None if self.replies is None else [self.replies[row] for row in chosen],
         )
+
+    def followed(self, rows: Sequence[int], tokens: Sequence[Sequence[int]]) -> "Encoded":
+        """Rows that answer at their last place, with tokens behind it: a slot there, and at each of the tokens.
+
+        Args:
+            rows: numbers of rows, in any order, as often as wanted.
+            tokens: what follows each; behind the decoder's own beginning on an encoder-decoder.
+        """
+        found = self.take(rows)
+        grown = found.ids if found.replies is None else found.replies
+        grown = [[*own, *after] for own, after in zip(grown, tokens, strict=True)]
+        slots = [list(range(last, last + len(after) + 1)) for (last,), after in zip(found.slots, tokens, strict=True)]
+        if found.replies is not None:
+            return replace(found, replies=grown, slots=slots)
+        segments = found.segments
+        if segments is not None:
+            segments = [own + own[-1:] * len(after) for own, after in zip(segments, tokens, strict=True)]
+        return replace(found, ids=grown, segments=segments, slots=slots)
 
 
 class Encoder:
@@ -83,7 +105,8 @@ class Encoder:
         """Examples in a pattern.
 
         A masked backbone gets ``pieces`` mask tokens, and they are its slots. A causal one gets the text before the
-        mask and answers at its last token; a space before the mask is the label word's.
+        mask and answers at its last token; a space before the mask is the label word's. An encoder-decoder answers at
+        the last token of its decoder's beginning (reply.py).
 
         Args:
             pattern: with a ``{mask}``.
@@ -97,10 +120,62 @@ class Encoder:
             BackboneError: a causal backbone and a field after the mask, or a special token it does not have.
             PatternError: the pattern generates.
         """
-        columns, limits = self._laid(pattern, examples, pieces, max_length)
+        if pattern.generates:
+            raise PatternError("a pattern with {target} generates text, so no label word answers it. Write {mask}.")
+        return self._asked(pattern, examples, pieces, max_length, writes=False)
+
+    def source(
+        self,
+        pattern: Pattern,
+        examples: Sequence[Example],
+        room: int | Sequence[int] = 0,
+        max_length: int | None = None,
+    ) -> Encoded:
+        """What is read before a text is written.
+
+        A causal backbone reads up to ``{target}``, whose space belongs to the text; an encoder-decoder reads the whole
+        row without it, and its decoder begins with what it reads before any text.
+
+        Args:
+            pattern: with a ``{target}``.
+            examples: what fills the fields.
+            room: tokens that are kept free behind the row on a causal backbone; a number a row where they differ.
+            max_length: tokens a row may have, the room included; at most, and by default, what the backbone reads.
+
+        Raises:
+            DataError: a row lacks a field, or does not fit although its fields are cut.
+            BackboneError: a causal backbone and a field after the target, or a masked one.
+            PatternError: the pattern asks for a label word.
+        """
+        if not pattern.generates:
+            raise PatternError(f"pattern '{pattern.name}' asks for a label word and not for a text. Write {{target}}.")
+        if self.backbone.kind == "masked":
+            raise BackboneError(
+                f"{self.backbone.name} fills in masks and writes no text. Write a causal model (GPT-2, Llama) or an "
+                "encoder-decoder (T5, BART)."
+            )
+        if self.backbone.kind == "causal":
+            until_mask(pattern, self.backbone.name)
+        return self._asked(gapped(pattern), examples, room, max_length, writes=True)
+
+    def _asked(
+        self,
+        pattern: Pattern,
+        examples: Sequence[Example],
+        pieces: int | Sequence[int],
+        max_length: int | None,
+        writes: bool,
+    ) -> Encoded:
+        columns, limits = self._laid(pattern, examples, pieces, max_length, writes)
         encoded = self._rows(columns, examples, limits, f"pattern '{pattern.name}'")
-        causal = self.backbone.kind == "causal"
-        encoded.slots = [[len(ids) - 1] for ids in encoded.ids] if causal else _positions(columns)
+        if self.backbone.kind == "masked":
+            encoded.slots = _positions(columns)
+        elif self.backbone.kind == "causal":
+            encoded.slots = [[len(ids) - 1] for ids in encoded.ids]
+        else:
+            begun = beginning(self.backbone, writes)
+            encoded.replies = [begun] * len(encoded)
+            encoded.slots = [[len(begun) - 1]] * len(encoded)
         return encoded
 
     def shown(self, pattern: Pattern) -> Pattern:
@@ -125,7 +200,7 @@ class Encoder:
         Raises:
             DataError, BackboneError, PatternError: as :meth:`cloze`.
         """
-        columns, limits = self._laid(pattern, examples, pieces, max_length)
+        columns, limits = self._laid(gapped(pattern), examples, pieces, max_length, pattern.generates)
         whole = [list(map(len, column.ids)) for column in columns]
         self._rows(columns, examples, limits, f"pattern '{pattern.name}'")
         found: list[list[dict[str, Any]]] = [[] for _ in examples]
@@ -137,17 +212,27 @@ class Encoder:
         return found
 
     def _laid(
-        self, pattern: Pattern, examples: Sequence[Example], pieces: int | Sequence[int], max_length: int | None
+        self,
+        pattern: Pattern,
+        examples: Sequence[Example],
+        pieces: int | Sequence[int],
+        max_length: int | None,
+        writes: bool = False,
     ) -> tuple[list[Column], list[int]]:
         """All pieces of the rows, uncut, and the tokens that each row may have."""
         causal = self.backbone.kind == "causal"
         parts = until_mask(pattern, self.backbone.name) if causal else pattern.parts
         layout = lay_out(parts, self.specials.parts)
         room = [pieces] * len(examples) if isinstance(pieces, int) else list(pieces)
-        masks = [() if causal else (self._mask_id(),) * length for length in room]
-        columns = self._columns(layout, examples, masks, ends=not causal)
+        columns = self._columns(layout, examples, self._gaps(room, writes), ends=not causal)
         most = self._limit(max_length)
         return columns, [most - length if causal else most for length in room]
+
+    def _gaps(self, room: Sequence[int], writes: bool) -> list[tuple[int, ...]]:
+        """What stands in each row where the answer is asked for."""
+        if self.backbone.kind == "masked":
+            return [(self._mask_id(),) * length for length in room]
+        return [() if writes or self.backbone.kind == "causal" else asking(self.backbone)] * len(room)
 
     def plain(self, examples: Sequence[Example], inputs: Sequence[str], max_length: int | None = None) -> Encoded:
         """Bare fields, as the tokenizer itself would join them: one text, or two with the model's separators.

@@ -1,6 +1,7 @@
 """A pattern's parts as one backbone reads them, in segments."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from itertools import pairwise
 
 from promptlab.backbone.fragments import WORD
@@ -47,20 +48,33 @@ def lay_out(parts: Iterable[Part], pairs: bool) -> list[list[Laid]]:
     return segments
 
 
+def gapped(pattern: Pattern) -> Pattern:
+    """The pattern with a mask where its text is to stand; a pattern with a mask as it is."""
+    parts = tuple(Mask(part.space) if isinstance(part, Target) else part for part in pattern.parts)
+    return replace(pattern, parts=parts) if pattern.generates else pattern
+
+
 def until_mask(pattern: Pattern, name: str) -> tuple[Part, ...]:
-    """The parts that a causal backbone reads: those up to the mask, which it answers by going on.
+    """The parts that a causal backbone reads: those up to the mask (or target), which it answers by going on.
 
     Raises:
         BackboneError: a field stands after the mask; names the backbone by ``name``.
     """
     if not pattern.mask_last:
         last = [part.name for part in pattern.parts if isinstance(part, Field)][-1]
+        slot, other = ("target", "an encoder-decoder") if pattern.generates else ("mask", "a masked backbone")
         raise BackboneError(
-            f"pattern '{pattern.name}' has {{{last}}} after {{mask}}, and {name} is causal: it would answer before it "
-            "has read it. Use a pattern whose {mask} comes last, or a masked backbone."
+            f"pattern '{pattern.name}' has {{{last}}} after {{{slot}}}, and {name} is causal: it would answer before "
+            f"it has read it. Use a pattern whose {{{slot}}} comes last, or {other}."
         )
-    kinds = [type(part) for part in pattern.parts]
-    return pattern.parts[: kinds.index(Mask) + 1] if Mask in kinds else pattern.parts
+    asked = [isinstance(part, Mask | Target) for part in pattern.parts]
+    return pattern.parts[: asked.index(True) + 1] if any(asked) else pattern.parts
+
+
+def after_gap(pattern: Pattern) -> str:
+    """Text behind the mask or target, which a causal backbone never reads; without the white space around it."""
+    asked = [isinstance(part, Mask | Target) for part in pattern.parts].index(True)
+    return "".join(part.text for part in pattern.parts[asked + 1 :] if isinstance(part, Text)).strip()
 
 
 def at_mask(pattern: Pattern, pairs: bool) -> tuple[bool, str]:

@@ -1,9 +1,9 @@
-"""Words of several tokens after a causal row: each read behind the pieces before it (teacher forcing).
+"""Words of several tokens after a row that goes on: each read behind the pieces before it (teacher forcing).
 
     a word of pieces t1 .. tn     the input  row t1 .. t(n-1),  whose last n tokens answer for t1 .. tn
     words that begin alike        share an input; one that is the beginning of another needs none of its own
 
-So words of one token cost one input a row, the row itself.
+So words of one token cost one input a row, the row itself. An encoder-decoder spells them in its decoder.
 """
 
 from bisect import bisect_left
@@ -18,23 +18,23 @@ def spell(encoded: Encoded, ids: np.ndarray) -> tuple[Encoded, np.ndarray]:
     """Inputs in which every word of every row can be read.
 
     Args:
-        encoded: causal rows, each answering at its last token.
+        encoded: rows of a causal backbone or an encoder-decoder, each answering at its last token.
         ids: token ids of each row's words, ``(rows, labels, words, pieces)``, -1 where there is none.
 
     Returns:
         The inputs, with a slot for each piece; and the number of the input at which each word is read,
         ``(rows, labels, words)``.
     """
-    inputs = Encoded([], None if encoded.segments is None else [], [], [])
     at = np.zeros(ids.shape[:3], dtype=np.int64)
+    rows, pieces = list[int](), list[tuple[int, ...]]()
     for row, words in enumerate(ids):
         before = {place: _before(words[place]) for place in np.ndindex(words.shape[:2]) if words[place][0] >= 0}
         longest = _longest(before.values())
-        for place, pieces in before.items():
-            at[(row, *place)] = len(inputs) + _first(longest, pieces)
-        for pieces in longest:
-            _add(inputs, encoded, row, pieces)
-    return inputs, at
+        for place, own in before.items():
+            at[(row, *place)] = len(rows) + _first(longest, own)
+        rows += [row] * len(longest)
+        pieces += longest
+    return encoded.followed(rows, pieces), at
 
 
 def _before(word: np.ndarray) -> tuple[int, ...]:
@@ -52,12 +52,3 @@ def _longest(beginnings: Iterable[tuple[int, ...]]) -> list[tuple[int, ...]]:
 def _first(longest: Sequence[tuple[int, ...]], pieces: tuple[int, ...]) -> int:
     """The number of the first that begins with ``pieces``: a beginning sorts right before what begins with it."""
     return bisect_left(longest, pieces)
-
-
-def _add(inputs: Encoded, encoded: Encoded, row: int, pieces: tuple[int, ...]) -> None:
-    (last,) = encoded.slots[row]
-    inputs.ids.append([*encoded.ids[row], *pieces])
-    inputs.slots.append(list(range(last, last + len(pieces) + 1)))
-    inputs.cut.append(encoded.cut[row])
-    if inputs.segments is not None and encoded.segments is not None:
-        inputs.segments.append(encoded.segments[row] + encoded.segments[row][-1:] * len(pieces))
