@@ -20,10 +20,11 @@ FLOORS = {
     "methods": 6,
     "card": 7,
     "hub": 8,
-    "classifier generator": 9,
-    "lab": 10,
-    "cli": 11,
-    "__init__": 12,
+    "estimator": 9,
+    "classifier generator": 10,
+    "lab": 11,
+    "cli": 12,
+    "__init__": 13,
 }
 FLOOR_OF = {room: floor for rooms, floor in FLOORS.items() for room in rooms.split()}
 
@@ -31,7 +32,7 @@ HOMES = {
     "torch": ("backbone", "tuning", "training", "methods", "hub"),
     "transformers": ("backbone",),
     "datasets": ("data",),
-    "sklearn": ("classifier", "generator", "methods/baselines", "methods/probe", "metrics"),
+    "sklearn": ("classifier", "estimator", "generator", "methods/baselines", "methods/probe", "metrics"),
     "typer": ("cli",),
     "rich": ("cli", "training/trackers"),
     "huggingface_hub": ("card", "hub", "backbone"),
