@@ -11,6 +11,8 @@ from transformers import (
     AlbertConfig,
     AlbertForPreTraining,
     AlbertTokenizer,
+    BartConfig,
+    BartForConditionalGeneration,
     BertConfig,
     BertForPreTraining,
     BertTokenizer,
@@ -33,6 +35,9 @@ from transformers import (
     RobertaConfig,
     RobertaForMaskedLM,
     RobertaTokenizer,
+    T5Config,
+    T5ForConditionalGeneration,
+    T5Tokenizer,
 )
 
 from promptlab.backbone.backbone import Backbone, load_backbone
@@ -95,8 +100,8 @@ def _train(raw: Tokenizer, special: list[str], alphabet: list[str]) -> tuple[dic
     return model["vocab"], [tuple(pair) for pair in model["merges"]]
 
 
-def _unigram() -> list[tuple[str, float]]:
-    special = [(token, 0.0) for token in ("<pad>", "<unk>", "[CLS]", "[SEP]", "[MASK]")]
+def _unigram(names: str = "<pad> <unk> [CLS] [SEP] [MASK]") -> list[tuple[str, float]]:
+    special = [(token, 0.0) for token in names.split()]
     words = [("▁" + word, -4.0) for word in WORDS if len(word) > 1]
     return special + words + [(letter, -9.0) for letter in ["▁", *_letters(), *PUNCTUATION]]
 
@@ -123,7 +128,10 @@ def _tokenizer(family: str) -> PreTrainedTokenizerFast:
         return AlbertTokenizer(vocab=_unigram(), model_max_length=128)
     if family == "modernbert":
         return _modernbert_tokenizer()
-    if family == "roberta":
+    if family == "t5":
+        vocab = _unigram("<pad> </s> <unk>") + [(f"<extra_id_{i}>", 0.0) for i in (2, 1, 0)]
+        return T5Tokenizer(vocab=vocab, extra_ids=3, model_max_length=128)
+    if family in ("roberta", "bart"):
         vocab, merges = _byte_bpe(["<s>", "<pad>", "</s>", "<unk>", "<mask>"])
         return RobertaTokenizer(vocab=vocab, merges=merges, mask_token=AddedToken("<mask>", lstrip=True, special=True))
     if family == "gpt2":
@@ -145,6 +153,9 @@ _COMMON = {
 }
 
 
+_HALF = {"layers": 2, "attention_heads": 4, "ffn_dim": 48}
+
+
 def _model(family: str, vocab: int, pad: int | None) -> PreTrainedModel:
     common = {**_COMMON, "vocab_size": vocab, "pad_token_id": pad}
     if family == "bert":
@@ -164,6 +175,14 @@ def _model(family: str, vocab: int, pad: int | None) -> PreTrainedModel:
         return Qwen3ForCausalLM(Qwen3Config(**common, num_key_value_heads=2, head_dim=16))
     if family == "mistral":  # each token sees seven before it
         return MistralForCausalLM(MistralConfig(**common, num_key_value_heads=2, sliding_window=8))
+    if family == "t5":
+        sizes = {"d_model": 32, "d_kv": 8, "d_ff": 48, "num_layers": 2, "num_decoder_layers": 3, "num_heads": 4}
+        return T5ForConditionalGeneration(T5Config(vocab_size=vocab, decoder_start_token_id=0, **sizes))
+    if family == "bart":
+        sizes = {f"{half}_{name}": value for half in ("encoder", "decoder") for name, value in _HALF.items()}
+        special = {"bos_token_id": 0, "pad_token_id": pad, "eos_token_id": 2, "decoder_start_token_id": 2}
+        config = BartConfig(vocab_size=vocab, d_model=32, max_position_embeddings=128, init_std=0.1, **special, **sizes)
+        return BartForConditionalGeneration(config)
     if family == "gpt2":
         sizes = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_inner": 48, "n_positions": 128, "initializer_range": 0.1}
         return GPT2LMHeadModel(GPT2Config(vocab_size=vocab, bos_token_id=0, eos_token_id=0, **sizes))
@@ -282,6 +301,16 @@ def tiny_gpt2(tiny):
 @pytest.fixture(scope="session")
 def tiny_llama(tiny):
     return tiny("llama")
+
+
+@pytest.fixture(scope="session")
+def tiny_t5(tiny):
+    return tiny("t5")
+
+
+@pytest.fixture(scope="session")
+def tiny_bart(tiny):
+    return tiny("bart")
 
 
 @pytest.fixture(scope="session")

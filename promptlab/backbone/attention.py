@@ -129,7 +129,7 @@ def activations(model: PreTrainedModel, ids: Tensor) -> Tensor:
 
     paths = attentions(model)
     with preceded(model, {path: partial(look, path) for path in paths}):
-        model.base_model(input_ids=ids[None], attention_mask=torch.ones_like(ids)[None])
+        _read(model, ids[None])
     return torch.stack([seen[path] for path in paths])
 
 
@@ -242,6 +242,11 @@ def _attends(module: nn.Module) -> bool:
 
 def _two_tokens(model: PreTrainedModel) -> None:
     ids = torch.zeros(1, 2, dtype=torch.long, device=model.get_input_embeddings().weight.device)
+    _read(model, ids)
+
+
+def _read(model: PreTrainedModel, ids: Tensor) -> None:
+    # both halves of an encoder-decoder read the same
     decoder = {"decoder_input_ids": ids} if model.config.is_encoder_decoder else {}
     model.base_model(input_ids=ids, attention_mask=torch.ones_like(ids), **decoder)
 

@@ -1,6 +1,6 @@
 """A language model with its tokenizer, loaded frozen: the one place where transformers builds a model.
 
-load_backbone(name) -> Backbone      masked (BERT and its kin) or causal (GPT-2, Llama and theirs)
+load_backbone(name) -> Backbone      masked (BERT and its kin), causal (GPT-2, Llama), seq2seq (T5, BART)
 """
 
 from dataclasses import dataclass
@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
+from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
 
 from promptlab.backbone import checkpoint
 from promptlab.backbone.anatomy import Anatomy, anatomy_of, unroll
@@ -21,6 +22,7 @@ from promptlab.errors import BackboneError
 from promptlab.folders import some
 
 _TRUNKS = {"opt": "decoder"}
+_TRAINED = 512  # tokens of the rows that T5 and its kin have learnt from
 
 
 @dataclass(eq=False, repr=False)
@@ -29,7 +31,7 @@ class Backbone:
 
     Args:
         name: as written by the user.
-        kind: ``masked`` or ``causal``.
+        kind: ``masked``, ``causal`` or ``seq2seq``.
         place: where the files lie.
         model: with its language-model head, in evaluation mode, no weight asking for gradients.
         tokenizer: a fast one.
@@ -64,8 +66,18 @@ class Backbone:
 
     @property
     def trunk(self) -> nn.Module:
-        """What every forward runs and the head reads: the body, or OPT's decoder, which its head calls by itself."""
+        """What every forward runs and the head reads: the body, or OPT's decoder, which its head calls by itself.
+
+        Of an encoder-decoder the decoder.
+        """
+        if self.kind == "seq2seq":
+            return self.model.get_decoder()
         return self.body.get_submodule(_TRUNKS.get(self.config.model_type, ""))
+
+    @property
+    def entry(self) -> nn.Module:
+        """What every forward runs first: the trunk, or an encoder-decoder's encoder."""
+        return self.model.get_encoder() if self.kind == "seq2seq" else self.trunk
 
     @property
     def folder(self) -> Path:
@@ -79,7 +91,10 @@ class Backbone:
 
     @property
     def layers(self) -> int:
-        """How many blocks the model runs."""
+        """How many blocks the model runs, those of both halves of an encoder-decoder."""
+        if self.kind == "seq2seq":
+            decoder = getattr(self.config, "num_decoder_layers", None) or self.config.decoder_layers
+            return self.config.num_hidden_layers + decoder
         return self.config.num_hidden_layers * getattr(self.config, "inner_group_num", 1)
 
     @property
@@ -144,7 +159,7 @@ def load_backbone(
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
         dtype: ``auto`` (bfloat16 on CUDA, else float32), ``float32``, ``bfloat16``, ``float16``, ``float64``.
         allow_new_head: draws a language-model head where the checkpoint has none, instead of refusing.
-        kind: ``masked`` or ``causal``, where the configuration's own answer is not wanted.
+        kind: ``masked``, ``causal`` or ``seq2seq``, where the configuration's own answer is not wanted.
         trust_remote_code: lets a hub model run code of its own.
 
     Raises:
@@ -170,6 +185,8 @@ def load_backbone(
 
 def _max_length(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> int:
     positions = getattr(model.config, "max_position_embeddings", None) or tokenizer.model_max_length
+    if positions >= VERY_LARGE_INTEGER:  # neither says: distances between tokens are what T5 reads
+        positions = getattr(model.config, "n_positions", None) or _TRAINED
     for path, module in model.named_modules():
         if path.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None:
             positions -= module.padding_idx + 1  # RoBERTa and its kin count positions from there

@@ -16,8 +16,10 @@ class Batch:
 
     Args:
         inputs: what the model is called with: ``input_ids``, ``attention_mask`` and, where the model has them,
-            ``token_type_ids``, each ``(rows, tokens)``.
-        slots: positions whose hidden state answers, ``(rows, slots)``; short rows repeat their last one.
+            ``token_type_ids``, each ``(rows, tokens)``; with replies what the decoder reads, ``decoder_input_ids`` and
+            ``decoder_attention_mask``, ``(rows, decoder tokens)``.
+        slots: positions whose hidden state answers, ``(rows, slots)``; short rows repeat their last one. With replies
+            they are the decoder's.
         places: where each row's tokens lie among the flattened inputs, ``(rows, tokens)``, if rows are packed
             (``packing.py``); None if they are padded.
         real: 1 for a real token, 0 for padding, ``(rows, tokens)``, if rows are packed.
@@ -35,7 +37,12 @@ class Batch:
 
     @property
     def readable(self) -> Tensor:
-        """1 for a token of the row's own, 0 for padding and learnt places (marks): ``(rows, tokens)``."""
+        """1 for a token of the row's own, 0 for padding and learnt places (marks): ``(rows, tokens)``.
+
+        With replies those of the decoder.
+        """
+        if "decoder_attention_mask" in self.inputs:
+            return self.inputs["decoder_attention_mask"]
         ids = self.inputs["input_ids"]
         return self.attention * ((ids if self.places is None else ids.flatten()[self.places]) >= 0)
 
@@ -56,6 +63,10 @@ def pad(encoded: Encoded, rows: Sequence[int], backbone: Backbone) -> Batch:
     inputs = {"input_ids": _rectangle(ids, padding), "attention_mask": _rectangle([[1] * len(one) for one in ids], 0)}
     if encoded.segments is not None:
         inputs["token_type_ids"] = _rectangle([encoded.segments[row] for row in rows], 0)
+    if encoded.replies is not None:
+        replies = [encoded.replies[row] for row in rows]
+        inputs["decoder_input_ids"] = _rectangle(replies, padding)
+        inputs["decoder_attention_mask"] = _rectangle([[1] * len(one) for one in replies], 0)
     slots = [encoded.slots[row] for row in rows]
     widest = max(map(len, slots), default=0)
     slots = [[*slot, *([slot[-1]] * (widest - len(slot)))] if slot else [0] * widest for slot in slots]

@@ -9,8 +9,6 @@ from typing import Any, NoReturn, cast
 import torch
 from torch import Tensor
 from transformers import (
-    AutoModelForCausalLM,
-    AutoModelForMaskedLM,
     AutoModelForSequenceClassification,
     PreTrainedConfig,
     PreTrainedTokenizerFast,
@@ -19,7 +17,7 @@ from transformers import (
 from promptlab.backbone.anatomy import unroll
 from promptlab.backbone.backbone import Backbone
 from promptlab.backbone.catalog import locate_config, read_config
-from promptlab.backbone.checkpoint import configured, kind_of, quiet
+from promptlab.backbone.checkpoint import BUILDERS, configured, kind_of, quiet
 from promptlab.backbone.heads import CHAINS, POOLER
 from promptlab.errors import BackboneError
 
@@ -45,7 +43,7 @@ def blank_backbone(name: str, kind: str | None = None) -> Backbone:
 
     Args:
         name: a folder with ``config.json``, that file, ``mini``, ``smollm2``, a .gguf file, or a hub name.
-        kind: ``masked`` or ``causal``, where the configuration's own answer is not wanted.
+        kind: ``masked``, ``causal`` or ``seq2seq``, where the configuration's own answer is not wanted.
 
     Raises:
         BackboneError: no such configuration, or of a model that cannot be used.
@@ -57,7 +55,7 @@ def blank_backbone(name: str, kind: str | None = None) -> Backbone:
         config = configured(place, raw, name, trust=False)
         kind = kind_of(config, raw, name, kind)
         with torch.device("meta"):
-            model = (AutoModelForMaskedLM if kind == "masked" else AutoModelForCausalLM).from_config(config)
+            model = BUILDERS[kind].from_config(config)
     unroll(model.eval().requires_grad_(False))
     device, positions = torch.device("meta"), getattr(config, "max_position_embeddings", None) or 512
     made = Backbone(

@@ -17,13 +17,18 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoModelForMaskedLM,
+    AutoModelForSeq2SeqLM,
     AutoTokenizer,
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerFast,
 )
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, MODEL_FOR_MASKED_LM_MAPPING_NAMES
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+    MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES,
+)
 from transformers.utils import logging as transformers_logging
 
 from promptlab.backbone import difference
@@ -31,9 +36,18 @@ from promptlab.backbone.anatomy import unroll
 from promptlab.backbone.catalog import Place, first_line, read_config
 from promptlab.errors import BackboneError, MissingExtra, SettingError
 from promptlab.folders import some
-from promptlab.registry import NOT_YET
 
-KINDS = {"masked": MODEL_FOR_MASKED_LM_MAPPING_NAMES, "causal": MODEL_FOR_CAUSAL_LM_MAPPING_NAMES}
+KINDS = {
+    "masked": MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+    "causal": MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    "seq2seq": MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES,
+}
+BUILDERS: dict[str, Any] = {
+    "masked": AutoModelForMaskedLM,
+    "causal": AutoModelForCausalLM,
+    "seq2seq": AutoModelForSeq2SeqLM,
+}
+"""What builds a model of each kind, with its language-model head."""
 _ANEW = "Copy its files anew from where the model came."
 
 
@@ -61,7 +75,7 @@ class Checkpoint:
     """What a place's files hold.
 
     Args:
-        kind: ``masked`` or ``causal``.
+        kind: ``masked``, ``causal`` or ``seq2seq``.
         model: on the CPU.
         tokenizer: a fast one.
         missing: weights of the language-model head that the files lack, newly drawn.
@@ -79,7 +93,7 @@ def read(place: Place, name: str, kind: str | None, dtype: torch.dtype, trust: b
     Args:
         place: where the files are.
         name: as the user wrote it.
-        kind: ``masked`` or ``causal``, where the configuration's own answer is not wanted.
+        kind: ``masked``, ``causal`` or ``seq2seq``, where the configuration's own answer is not wanted.
         dtype: of the weights.
         trust: let the model run code of its own.
 
@@ -104,7 +118,7 @@ def configured(place: Place, raw: dict[str, Any], name: str, trust: bool) -> Pre
     """The configuration of a place; ``raw`` is its file as it stands.
 
     Raises:
-        BackboneError: it cannot be understood, brings code of its own, or is an encoder-decoder's.
+        BackboneError: it cannot be understood, or brings code of its own.
         MissingExtra: a GGUF without the package that reads it.
     """
     if raw.get("auto_map") and raw.get("model_type") not in CONFIG_MAPPING_NAMES and not trust:
@@ -117,17 +131,11 @@ def configured(place: Place, raw: dict[str, Any], name: str, trust: bool) -> Pre
         if place.gguf:
             what = f"what {name} says of its architecture"
             return _gguf_config(place)
-        config = AutoConfig.from_pretrained(place.folder, trust_remote_code=trust, local_files_only=True)
+        return AutoConfig.from_pretrained(place.folder, trust_remote_code=trust, local_files_only=True)
     except MissingExtra:
         raise
     except Exception as error:  # a config checks its fields with errors of its own
         raise BackboneError(f"{what} is not understood: {first_line(error)} {_ANEW}") from error
-    if config.is_encoder_decoder:
-        raise BackboneError(
-            f"{name} is of type '{config.model_type}', and {NOT_YET}. "
-            "Write a masked model (BERT and its kin) or a causal one (GPT-2, Llama)."
-        )
-    return config
 
 
 def _gguf_config(place: Place) -> PreTrainedConfig:
@@ -139,7 +147,7 @@ def _gguf_config(place: Place) -> PreTrainedConfig:
 
 
 def kind_of(config: PreTrainedConfig, raw: dict[str, Any], name: str, wanted: str | None) -> str:
-    """``masked`` or ``causal``: as wanted, or as the configuration says.
+    """``masked``, ``causal`` or ``seq2seq``: as wanted, or as the configuration says.
 
     Raises:
         BackboneError: transformers knows no such head for it.
@@ -147,11 +155,12 @@ def kind_of(config: PreTrainedConfig, raw: dict[str, Any], name: str, wanted: st
     """
     if wanted is not None and wanted not in KINDS:
         raise SettingError(f"kind={wanted}: no such kind. Write {' or '.join(KINDS)}.")
-    possible = [kind for kind, types in KINDS.items() if config.model_type in types or raw.get("auto_map")]
+    halves = ("seq2seq",) if config.is_encoder_decoder else ("masked", "causal")  # BART's name is in every list
+    possible = [kind for kind in halves if config.model_type in KINDS[kind] or raw.get("auto_map")]
     if not possible:
         raise BackboneError(
             f"{name} is of type '{config.model_type}', for which transformers knows no language-model head. "
-            "Write a masked or a causal language model."
+            "Write a masked or a causal language model, or an encoder-decoder."
         )
     if wanted is not None and wanted not in possible:
         raise BackboneError(f"{name} ({config.model_type}) can have no {wanted} head. Write kind={possible[0]}.")
@@ -184,7 +193,7 @@ def _gguf_tokenizer(place: Place) -> PreTrainedTokenizerFast:
 def _model(
     place: Place, name: str, kind: str, config: PreTrainedConfig, *, dtype: torch.dtype, trust: bool
 ) -> tuple[PreTrainedModel, set[str]]:
-    auto = AutoModelForMaskedLM if kind == "masked" else AutoModelForCausalLM
+    auto = BUILDERS[kind]
     exact = torch.float32 if place.base and dtype in (torch.float16, torch.bfloat16) else dtype  # to add in
     options: dict[str, Any] = {"local_files_only": True, "dtype": exact}
     options |= {"gguf_file": place.gguf} if place.gguf else {"use_safetensors": True, "trust_remote_code": trust}
@@ -218,7 +227,8 @@ def _still_missing(model: PreTrainedModel, missing: set[str], brought: set[str])
 
 
 def _check_body(model: PreTrainedModel, missing: set[str], name: str) -> None:
-    body = sorted(key for key in missing if key.startswith(f"{model.base_model_prefix}."))
+    below = "" if model.base_model is model else f"{model.base_model_prefix}."  # T5's language model is its own body
+    body = sorted(key for key in missing if key.startswith(below) and not key.startswith("lm_head."))
     if body:
         raise BackboneError(f"the weights of {name} lack {some(body)}, which its config.json asks for. {_ANEW}")
 

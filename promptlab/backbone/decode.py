@@ -5,6 +5,7 @@
         left-to-right    fill them in order                                                           n inputs
         parallel         fill none: each piece is read with all masks open                             1 input
     causal    the word stands there, and each piece is read behind those before it (``spelt.py``)
+    seq2seq   the same in the decoder
     score of a word = sum of its pieces' log-probabilities where they were read
 
 Words whose input looks the same (the same row, as many masks, the same pieces in them) share it; all inputs of a step
@@ -42,8 +43,8 @@ def answer(backbone: Backbone, encoded: Encoded, ids: np.ndarray, decoding: str 
     """Label scores of encoded rows, whatever the length of the words.
 
     Args:
-        backbone: masked or causal; a causal one reads words in order, whatever ``decoding`` says.
-        encoded: rows with as many masks as the row's longest word has pieces; causal ones end where the word begins.
+        backbone: of any kind; only a masked one reads words in another order than their own.
+        encoded: rows with as many masks as the row's longest word has pieces; others end where the word begins.
         ids: the words, ``(rows or 1, labels, words, pieces)``, -1 where there is none.
         decoding: in which order masks are filled: ``confident``, ``left-to-right`` or ``parallel``.
 
@@ -67,14 +68,14 @@ def word_scores(backbone: Backbone, encoded: Encoded, ids: np.ndarray, decoding:
     """Log-probability of every word, ``(rows, labels, words)``; minus infinity where there is none.
 
     Args:
-        backbone: masked or causal.
+        backbone: of any kind.
         encoded: as for :func:`answer`.
         ids: ``(rows, labels, words, pieces)``.
         decoding: as for :func:`answer`.
     """
     there = ids[..., 0] >= 0
     out = np.full(there.shape, -np.inf)
-    if backbone.kind == "causal":
+    if backbone.kind != "masked":
         inputs, at = spell(encoded, ids)
         out[there] = _read(backbone, inputs, at[there], ids[there]).sum(1)
     else:

@@ -9,11 +9,11 @@ can spell a special token. Around the mask that means: as the words on both side
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
 from itertools import chain, takewhile
 from typing import Any
 
 from promptlab.backbone.backbone import Backbone
+from promptlab.backbone.encoded import Encoded
 from promptlab.backbone.fragments import WORD, Fragment, Fragments
 from promptlab.backbone.layout import Laid, gapped, lay_out, until_mask
 from promptlab.backbone.reply import asking, beginning
@@ -24,63 +24,8 @@ from promptlab.language.example import Example
 from promptlab.language.grammar import Field, Mask, Part, Sep, Soft, Text, Token
 from promptlab.language.pattern import Pattern
 
+__all__ = ["Encoded", "Encoder", "sound"]
 _LAST = 6  # tokens that say where a field was cut
-
-
-@dataclass
-class Encoded:
-    """Rows of token ids, unpadded.
-
-    Args:
-        ids: token ids of each row.
-        segments: segment number of each token; None where the model has one segment.
-        slots: positions whose hidden states answer; empty for bare text.
-        cut: whether the row lost tokens.
-        replies: what the decoder reads of each row, on an encoder-decoder; ``slots`` are then places in it.
-    """
-
-    ids: list[list[int]]
-    segments: list[list[int]] | None
-    slots: list[list[int]]
-    cut: list[bool]
-    replies: list[list[int]] | None = None
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    @property
-    def lengths(self) -> list[int]:
-        """Tokens of each row."""
-        return list(map(len, self.ids))
-
-    def take(self, rows: Iterable[int]) -> "Encoded":
-        """The chosen rows, in the order given."""
-        chosen = list(rows)
-        return Encoded(
-            [self.ids[row] for row in chosen],
-            None if self.segments is None else [self.segments[row] for row in chosen],
-            [self.slots[row] for row in chosen],
-            [self.cut[row] for row in chosen],
-            None if self.replies is None else [self.replies[row] for row in chosen],
-        )
-
-    def followed(self, rows: Sequence[int], tokens: Sequence[Sequence[int]]) -> "Encoded":
-        """Rows that answer at their last place, with tokens behind it: a slot there, and at each of the tokens.
-
-        Args:
-            rows: numbers of rows, in any order, as often as wanted.
-            tokens: what follows each; behind the decoder's own beginning on an encoder-decoder.
-        """
-        found = self.take(rows)
-        grown = found.ids if found.replies is None else found.replies
-        grown = [[*own, *after] for own, after in zip(grown, tokens, strict=True)]
-        slots = [list(range(last, last + len(after) + 1)) for (last,), after in zip(found.slots, tokens, strict=True)]
-        if found.replies is not None:
-            return replace(found, replies=grown, slots=slots)
-        segments = found.segments
-        if segments is not None:
-            segments = [own + own[-1:] * len(after) for own, after in zip(segments, tokens, strict=True)]
-        return replace(found, ids=grown, segments=segments, slots=slots)
 
 
 class Encoder:
@@ -238,6 +183,7 @@ class Encoder:
         """Bare fields, as the tokenizer itself would join them: one text, or two with the model's separators.
 
         Where the model has none, or is causal, a newline parts them. An empty row holds the beginning-of-text token.
+        The decoder of an encoder-decoder reads no more than what stands before any text.
 
         Args:
             examples: what is read.
@@ -249,7 +195,10 @@ class Encoder:
         """
         parts: Sequence[Part] = [part for name in inputs for part in (Sep(), Field(name))][1:]
         columns = self._columns(lay_out(parts, self.specials.parts), examples, masks=[], ends=True)
-        return self._rows(columns, examples, [self._limit(max_length)] * len(examples), "the bare text")
+        encoded = self._rows(columns, examples, [self._limit(max_length)] * len(examples), "the bare text")
+        if self.backbone.kind == "seq2seq":
+            encoded.replies = [beginning(self.backbone, writes=True)] * len(encoded)
+        return encoded
 
     def _limit(self, max_length: int | None) -> int:
         most = self.backbone.max_length - self.taken

@@ -14,8 +14,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 from transformers import (
-    AutoModelForCausalLM,
-    AutoModelForMaskedLM,
     AutoModelForSequenceClassification,
     PreTrainedModel,
 )
@@ -24,7 +22,7 @@ from promptlab.backbone import difference
 from promptlab.backbone.anatomy import rolled_state, unroll
 from promptlab.backbone.backbone import Backbone
 from promptlab.backbone.catalog import Place
-from promptlab.backbone.checkpoint import quiet
+from promptlab.backbone.checkpoint import BUILDERS, quiet
 from promptlab.backbone.heads import CHAINS, Head
 from promptlab.errors import SettingError
 
@@ -40,7 +38,7 @@ def base_parameters(backbone: Backbone) -> dict[str, Tensor]:
     The base of a backbone that is a difference itself is that difference's.
     """
     place = Place(backbone.place.base or backbone.place.folder)
-    auto = AutoModelForMaskedLM if backbone.kind == "masked" else AutoModelForCausalLM
+    auto = BUILDERS[backbone.kind]
     with quiet(), torch.random.fork_rng(devices=[]):
         options = {"config": copy(backbone.config), "local_files_only": True, "dtype": torch.float32}
         model, info = auto.from_pretrained(place.folder, output_loading_info=True, **options)
@@ -81,6 +79,12 @@ def write_classifier(backbone: Backbone, head: Head, labels: Sequence[str], pool
     Raises:
         SettingError: the architecture's own head reads something else.
     """
+    if backbone.kind == "seq2seq":
+        raise SettingError(
+            "its head reads the decoder before any text, and what transformers builds for "
+            f"{backbone.config.model_type} reads it behind a copy of the row, so a plain checkpoint would answer "
+            "otherwise. Save without merge."
+        )
     own = _own_pools(backbone)
     if pool not in own:
         raise SettingError(

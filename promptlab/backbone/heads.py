@@ -4,7 +4,9 @@ head_for(backbone, labels).draw(generator) -> Head        Head(pooled (rows, wid
 pool(hidden, attention_mask, how) -> (rows, width)        how: cls, mean, last
 
 The modules are those that AutoModelForSequenceClassification puts above the body; what it would read from the
-checkpoint (BERT's and ALBERT's pooler, ModernBERT's dense layer and norm) is copied, the rest newly drawn.
+checkpoint (BERT's and ALBERT's pooler, ModernBERT's dense layer and norm) is copied, the rest newly drawn. The head of
+an encoder-decoder reads its decoder, which has read what stands before any text and attends to the whole row (after
+Liu et al. 2021, arXiv:2110.08426).
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,6 +21,7 @@ from promptlab.backbone.backbone import Backbone
 from promptlab.backbone.checkpoint import quiet
 from promptlab.errors import BackboneError, SettingError, did_you_mean
 
+_POOLED = ("T5ClassificationHead", "BartClassificationHead")  # these are given the vector that was picked
 POOLS = ("cls", "mean", "last")
 POOLER, _RELU = "*.pooler", "relu"  # ``*`` stands for the body's own name
 _BERT = (POOLER, "dropout", "classifier")
@@ -31,6 +34,7 @@ CHAINS: dict[str, tuple[str, ...]] = {
     "albert": (POOLER, "*.pooler_activation", "dropout", "classifier"),
     "modernbert": ("head", "drop", "classifier"),
     "deberta-v2": ("pooler", "dropout", "classifier"),
+    **dict.fromkeys(("t5", "bart"), ("classification_head",)),
     **dict.fromkeys(("gpt2", "llama", "mistral", "qwen2", "qwen3", "smollm3", "gpt_neox", "opt", "phi"), _LLAMA),
 }
 
@@ -112,6 +116,11 @@ def head_for(backbone: Backbone, labels: int, how: str | None = None) -> HeadSha
         SettingError: no such pooling.
     """
     how = _how(how) if how else default_pool(backbone)
+    if backbone.kind == "seq2seq" and how != "last":
+        raise SettingError(
+            f"pool={how}: the head of {backbone.name} reads its decoder, where nothing but the last token has seen the "
+            "row. Write pool=last."
+        )
     chain = _chain(backbone.config.model_type)
     if how != "cls" and not backbone.has_pooler_weights:
         chain = tuple(step for step in chain if not step.startswith("*."))
@@ -133,8 +142,8 @@ def head_paths(backbone: Backbone) -> dict[str, str]:
 
 
 def default_pool(backbone: Backbone) -> str:
-    """``last`` on causal backbones; ``mean`` where the head wants a pooler that the checkpoint lacks; else ``cls``."""
-    if backbone.kind == "causal":
+    """``last`` unless masked; ``mean`` where the head wants a pooler that the checkpoint lacks; else ``cls``."""
+    if backbone.kind != "masked":
         return "last"
     wants = POOLER in CHAINS.get(backbone.config.model_type, ())
     return "mean" if wants and not backbone.has_pooler_weights else "cls"
@@ -196,7 +205,8 @@ def _module(model: nn.Module, path: str) -> nn.Module:
 
 
 def _picks_first(module: nn.Module) -> bool:
-    return type(module).__name__.endswith(("Pooler", "ClassificationHead"))
+    name = type(module).__name__
+    return name.endswith(("Pooler", "ClassificationHead")) and name not in _POOLED
 
 
 def _from_checkpoint(backbone: Backbone) -> dict[str, Tensor]:

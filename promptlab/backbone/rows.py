@@ -54,7 +54,16 @@ class Real:
 
 @contextmanager
 def whole_rows(backbone: Backbone) -> Iterator[Real]:
-    """Inside the block every row is read as a whole, and what is yielded tells its real tokens."""
+    """Inside the block every row is read as a whole, and what is yielded tells its real tokens.
+
+    Raises:
+        BackboneError: an encoder-decoder.
+    """
+    if backbone.kind == "seq2seq":
+        raise BackboneError(
+            f"a learnt part that averages over rows cannot stand in {backbone.name}, whose decoder reads two rows at a "
+            "time, its own and the encoder's. Write another tuning, as lora."
+        )
     real, model = Real(), backbone.model
     outer = model in _WHOLE
     with ExitStack() as stack:

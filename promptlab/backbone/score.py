@@ -13,7 +13,7 @@ over labels cancels.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -48,7 +48,7 @@ class Scores:
 
 @contextmanager
 def narrowed(backbone: Backbone, batch: Batch) -> Iterator[None]:
-    """Inside the block the encoder hands only its hidden states at the batch's slots to the head.
+    """Inside the block the trunk hands only its hidden states at the batch's slots to the head.
 
     BERT's kin go on from the last attention with those alone: what follows in the last block mixes no places.
 
@@ -91,8 +91,25 @@ def slot_logits(backbone: Backbone, batch: Batch) -> Tensor:
 
 
 def hidden(backbone: Backbone, batch: Batch) -> Tensor:
-    """The encoder's last hidden states, ``(rows, tokens, width)``."""
+    """The last hidden states, ``(rows, tokens, width)``; an encoder-decoder's decoder's where there are replies."""
+    if backbone.kind == "seq2seq":
+        return _halves(backbone, batch.inputs)
     return batch.unpacked(backbone.body(**batch.inputs, **_call(backbone)).last_hidden_state)
+
+
+def _halves(backbone: Backbone, inputs: dict[str, Tensor]) -> Tensor:
+    mask = inputs["attention_mask"]
+    states: Tensor = backbone.entry(input_ids=inputs["input_ids"], attention_mask=mask).last_hidden_state
+    if "decoder_input_ids" not in inputs:
+        return states
+    found: Tensor = backbone.trunk(
+        input_ids=inputs["decoder_input_ids"],
+        attention_mask=inputs["decoder_attention_mask"],
+        encoder_hidden_states=states,
+        encoder_attention_mask=mask,
+        **_call(backbone),
+    ).last_hidden_state
+    return found
 
 
 def label_scores(logits: Tensor, ids: Tensor, normalise: bool = True, at: Tensor | None = None) -> Tensor:
@@ -157,7 +174,7 @@ def score(backbone: Backbone, encoded: Encoded, ids: np.ndarray) -> Scores:
     """Scores every row.
 
     Args:
-        backbone: masked or causal.
+        backbone: of any kind.
         encoded: rows with one slot a token of the longest label word.
         ids: the label words, ``(labels, words, pieces)``, padded with -1; with a row axis before where rows differ.
     """
@@ -180,12 +197,14 @@ def pooled(
     """One vector a row, ``(rows, width)``, or what ``then`` makes of it.
 
     Args:
-        backbone: masked or causal.
+        backbone: of any kind.
         encoded: rows of bare text.
-        how: ``mean`` over real tokens, ``cls`` the first of them, ``last`` the last; soft tokens are none.
+        how: ``mean`` over real tokens, ``cls`` the first of them, ``last`` the last; soft tokens are none. Of an
+            encoder-decoder ``last`` is the decoder's, the others are the encoder's.
         then: a head over ``(rows, width)``.
     """
     parts: dict[int, np.ndarray] = {}
+    encoded = encoded if how == "last" else replace(encoded, replies=None)
     for rows in batches(backbone, encoded, slots=0):
         batch = pad(encoded, rows, backbone)
         out = then(pool(hidden(backbone, batch), batch.readable, how)).double().cpu().numpy()
@@ -194,7 +213,7 @@ def pooled(
 
 
 def _call(backbone: Backbone) -> dict[str, bool]:
-    return {"use_cache": False} if backbone.kind == "causal" else {}
+    return {} if backbone.kind == "masked" else {"use_cache": False}
 
 
 def batches(backbone: Backbone, encoded: Encoded, slots: int) -> Iterator[list[int]]:

@@ -69,7 +69,7 @@ def specials_of(backbone: Backbone) -> Specials:
     return Specials(
         single,
         pair,
-        parts=backbone.kind == "masked" and bool(pair.runs[1]),
+        parts=backbone.kind != "causal" and bool(pair.runs[1]),
         numbered=(getattr(backbone.model.config, "type_vocab_size", None) or 0) > 1,
         start=start,
     )

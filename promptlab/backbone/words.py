@@ -12,6 +12,7 @@ import numpy as np
 from promptlab.backbone.backbone import Backbone
 from promptlab.backbone.fragments import WORD, Fragment, Fragments
 from promptlab.backbone.layout import at_mask
+from promptlab.backbone.reply import sentinel
 from promptlab.backbone.specials import specials_of
 from promptlab.errors import DataError, Fault, PatternError
 from promptlab.language.example import Example
@@ -180,6 +181,8 @@ class _Reader:
 
 
 def _reader_at_mask(backbone: Backbone, pattern: Pattern) -> _Reader:
+    if backbone.kind == "seq2seq" and not sentinel(backbone):
+        return _Reader(backbone, False, "")  # the decoder begins a text with it
     space, before = at_mask(pattern, pairs=specials_of(backbone).parts)
     return _Reader(backbone, space, _SIGN if before == WORD else before)  # a slot says nothing about where words begin
 

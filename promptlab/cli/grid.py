@@ -55,5 +55,7 @@ def _reasons() -> Iterator[list[str]]:
         for head in HEADS:
             if reason := refusal(method.name, None, head):
                 yield [f"{method.name} with a {head}", reason]
-    asking = next(method.name for method in METHODS if method.trait("needs_backbone", True))
-    yield from ([f"{kind}s", reason] for kind in KINDS if (reason := refusal(asking, None, kind=kind)))
+    learning = next(method.name for method in METHODS if method.trait("learns", False))
+    for kind in KINDS:
+        here = {name: refusal(learning, name, kind=kind) for name in tunings if not refusal(learning, name)}
+        yield from ([f"{name} on {kind}", reason] for name, reason in here.items() if reason)

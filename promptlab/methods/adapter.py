@@ -40,6 +40,11 @@ def write_adapter(predictor: Predictor, folder: Path, system: str, away: bool) -
             f"the soft tokens of pattern '{model.pvp.name}' stand in slots, and PEFT's stand before the whole row. "
             f"{_INSTEAD} Or learn with a pattern without slots and soft:place=front."
         )
+    if model.pvp is None and model.backbone.kind == "seq2seq":
+        raise SettingError(
+            f"{system}: its head reads the decoder before any text, and transformers' classifier reads it behind a "
+            f"copy of the row. {_INSTEAD}"
+        )
     own = _own_pool(model.backbone)
     if model.pvp is None and model.pool != own:
         raise SettingError(

@@ -94,7 +94,7 @@ class InContext(Showing, Model):
 
     def score(self, read: Read) -> Scores:
         """Scores of rows as they were read."""
-        if self.backbone.kind == "masked":
+        if self.backbone.kind != "causal":
             return answer(self.backbone, read.encoded, read.words.ids, self.decoding)
         found = None
         for rows in _groups(read.shown):

@@ -4,9 +4,9 @@
     the same parted by the model's own separator                                            masked backbones
     user: instruction, demonstration   assistant: its word   ...   user: the row   assistant:         chat
 
-A demonstration is the pattern filled with a labelled row and its label's first word, or its first text. As many are shown as fit beside
-the row, the most wanted first; none is ever cut. A row may claim half of what the model reads; of a longer one the
-text is cut, and one demonstration always stays.
+A demonstration is the pattern filled with a labelled row and its label's first word, or its first text. As many are
+shown as fit beside the row, the most wanted first; none is ever cut. A row may claim half of what the model reads; of a
+longer one the text is cut, and one demonstration always stays.
 """
 
 from collections.abc import Callable, Sequence

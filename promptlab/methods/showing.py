@@ -64,7 +64,8 @@ def laid(page: Page, examples: Sequence[Example], room: Sequence[int], shown: Se
     for one, rows in alike(shown).items():
         encoded = page.read([examples[row] for row in rows], one, [room[row] for row in rows])
         parts.update((row, encoded.take([at])) for at, row in enumerate(rows))
-    return _joined([parts[row] for row in range(len(examples))])
+    each = [parts[row] for row in range(len(examples))]
+    return Encoded.joined(each) if each else Encoded([], None, [], [])
 
 
 def alike(shown: Sequence[Kept]) -> dict[Kept, list[int]]:
@@ -93,15 +94,3 @@ def row_of(spelt: Mapping[str, Any]) -> Example:
     """The row that :func:`spelt_row` wrote down."""
     fields = {name: one if isinstance(one, str) else tuple(one) for name, one in spelt["fields"].items()}
     return Example(**{**spelt, "fields": fields, "answers": tuple(spelt["answers"])})
-
-
-def _joined(rows: Sequence[Encoded]) -> Encoded:
-    segments = [row.segments[0] for row in rows if row.segments is not None]
-    replies = [row.replies[0] for row in rows if row.replies is not None]
-    return Encoded(
-        [row.ids[0] for row in rows],
-        segments if rows and len(segments) == len(rows) else None,
-        [row.slots[0] for row in rows],
-        [row.cut[0] for row in rows],
-        replies if rows and len(replies) == len(rows) else None,
-    )

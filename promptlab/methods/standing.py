@@ -64,7 +64,8 @@ class Standing:
     @property
     def spelt_tuning(self) -> dict[str, Any] | None:
         """The tuning as JSON can hold it."""
-        return self.tuning and {"name": self.tuning.name, "settings": asdict(self.tuning)}  # type: ignore[call-overload]
+        tuning: Any = self.tuning
+        return {"name": tuning.name, "settings": asdict(tuning)} if tuning else None
 
     @property
     def counts(self) -> dict[str, Any]:

@@ -32,7 +32,7 @@ from promptlab.backbone.newhead import grow_head
 from promptlab.backbone.passages import read_passages
 from promptlab.backbone.predict import learn_from
 from promptlab.data.corpus import digest, paragraphs
-from promptlab.errors import DataError, SettingError, TrainingError, did_you_mean
+from promptlab.errors import BackboneError, DataError, SettingError, TrainingError, did_you_mean
 from promptlab.folders import place_of
 from promptlab.progress import track
 from promptlab.registry import TUNINGS
@@ -138,6 +138,11 @@ def adapt(
         return done
     exact = "float32" if dtype == "auto" else dtype  # small updates are lost in half formats
     model = load_backbone(backbone, device, exact, allow_new_head=new_head)
+    if model.kind == "seq2seq":
+        raise BackboneError(
+            f"{backbone} is an encoder-decoder, which learns from pairs of texts and not from plain text. Write a "
+            "masked or a causal model, or fit a task with {target}."
+        )
     base = adapted.base_note(model, sitting.place) if difference else None
     if not adapted.begun(sitting.place, wanted):
         sitting.begin({"settings": wanted})

@@ -2,6 +2,7 @@
 
     masked    as many masks as the row's longest word; piece i of any word is read at mask i
     causal    the row with the words behind it (``spelt.py``); piece i is read behind those before it
+    seq2seq   the same in the decoder
     score of a word = sum of its pieces' log-probabilities;  of a label, the mean over its words
     one-token words that are all rows' own: cross-entropy over label scores;  all others: hinge over the choices
 
@@ -46,13 +47,13 @@ class Clozes:
     Args:
         encoded: the rows, with masks for each row's longest word.
         words: what each is asked for.
-        causal: whether words are read behind the row.
+        spelt: whether words are read behind the row, or in the decoder.
         most: inputs that a row takes at most.
     """
 
     encoded: Encoded
     words: RowWords
-    causal: bool
+    spelt: bool
     most: int
 
     @classmethod
@@ -62,8 +63,8 @@ class Clozes:
         """Lays the pattern around examples; arguments as for :func:`promptlab.backbone.ask.ask`."""
         words = row_words(encoder.backbone, pvp, examples, choices)
         encoded = encoder.cloze(pvp.pattern, examples, words.room(len(examples)))
-        causal = encoder.backbone.kind == "causal"
-        return cls(encoded, words, causal, _most(encoded, words) if causal else 1)
+        spelt = encoder.backbone.kind != "masked"
+        return cls(encoded, words, spelt, _most(encoded, words) if spelt else 1)
 
     @property
     def pieces(self) -> int:
@@ -73,13 +74,13 @@ class Clozes:
     @property
     def lengths(self) -> list[int]:
         """Tokens of each row's input, with room for the longest word."""
-        return [length + (self.pieces - 1 if self.causal else 0) for length in self.encoded.lengths]
+        return [length + (self.pieces - 1 if self.spelt else 0) for length in self.encoded.lengths]
 
     def take(self, rows: Sequence[int]) -> tuple[Encoded, Asked]:
         """Inputs of a step, and where its words are read in them."""
         encoded, ids = self.encoded.take(rows), self.words.take(rows)
         hinge = not self.words.single
-        if self.causal:
+        if self.spelt:
             inputs, at = spell(encoded, ids)
             return inputs, Asked(ids, at, len(inputs), hinge)
         at = np.broadcast_to(np.arange(len(rows))[:, None, None], ids.shape[:3])

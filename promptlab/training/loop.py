@@ -104,8 +104,8 @@ def train(
 
 
 def _check_mlm(backbone: Backbone, recipe: Recipe) -> None:
-    if recipe.mlm and backbone.kind == "causal":
-        raise SettingError(f"mlm={recipe.mlm}: {backbone.name} is causal and fills in no masks. Write mlm=0.")
+    if recipe.mlm and backbone.kind != "masked":
+        raise SettingError(f"mlm={recipe.mlm}: {backbone.name} is {backbone.kind} and fills in no masks. Write mlm=0.")
     if recipe.mlm and recipe.mlm_batch < 1:
         raise SettingError(f"mlm={recipe.mlm} learns from mlm_batch={recipe.mlm_batch} rows a step. Write 1 or more.")
 

@@ -172,10 +172,4 @@ class Rows:
 
 def join(parts: Sequence[Encoded]) -> Encoded:
     """Rows of several sets one after the other."""
-    segments = None if parts[0].segments is None else [row for part in parts for row in part.segments or []]
-    return Encoded(
-        ids=[row for part in parts for row in part.ids],
-        segments=segments,
-        slots=[row for part in parts for row in part.slots],
-        cut=[row for part in parts for row in part.cut],
-    )
+    return Encoded.joined(parts)

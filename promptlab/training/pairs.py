@@ -1,11 +1,12 @@
-"""Texts in training: each row goes on with its text, and only the text's own tokens are learnt (Li & Liang 2021,
-arXiv:2101.00190, section 3).
+"""Texts in training: a row goes on with its text, whose tokens alone are learnt (Li & Liang 2021, arXiv:2101.00190, 3).
 
     a step         B rows of like length a member (stream.py), each with its text behind it or in the decoder
-    logits         at the places whose next token is the text's alone
+    logits         at the places whose next token is the text's
     loss           cross-entropy averaged over all of a member's target tokens of the step, the end tokens included
                    smoothing e: (1 - e) of it, and e of the mean over the whole vocabulary
     two passes     how far they are apart counts a hundredfold, token by token   (AdaMix for GPT-2, arXiv:2205.12410)
+
+So a long text has as many voices as it has tokens, and padding has none.
 """
 
 from collections.abc import Sequence

@@ -62,6 +62,11 @@ def export_peft(folder: str | Path, backbone: Backbone, tuning: Tuning, state: S
     if tuning.name not in _WRITE:
         known = ", ".join(_WRITE)
         raise SettingError(f"PEFT's format has no place for {tuning.name}, only for {known}. Write format='promptlab'.")
+    if backbone.kind == "seq2seq" and tuning.name in ("soft", "prefix"):
+        raise SettingError(
+            f"PEFT gives an encoder-decoder's halves other {tuning.name} tokens than were learnt here. "
+            "Write format='promptlab'."
+        )
     inside = {name: one for name, one in state.items() if not name.startswith("head.")}
     own, tensors = _WRITE[tuning.name](tuning, backbone, inside, len(inside) < len(state))
     heads, saved = _head_out(backbone, state, "base_model." if own["peft_type"] in _PROMPTS else "base_model.model.")
@@ -111,8 +116,8 @@ def import_peft(
 def _task(backbone: Backbone, kind: str, head: bool) -> str | None:
     if head:
         return "SEQ_CLS"
-    if backbone.kind == "causal":
-        return "CAUSAL_LM"
+    if backbone.kind != "masked":
+        return "CAUSAL_LM" if backbone.kind == "causal" else "SEQ_2_SEQ_LM"
     return "FEATURE_EXTRACTION" if kind in _PROMPTS else None  # PEFT has no name for masked language models
 
 

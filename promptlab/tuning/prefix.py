@@ -125,7 +125,7 @@ class Prefix(Usual):
         """
         layers = self._layers(backbone).items()
         given = {path: seen(path, partial(prefix.before, layer, heads)) for layer, (path, heads) in enumerate(layers)}
-        handle = backbone.trunk.register_forward_pre_hook(lambda module, inputs: prefix.compute())
+        handle = backbone.entry.register_forward_pre_hook(lambda module, inputs: prefix.compute())
         try:
             with preceded(backbone.model, given, self.n if self.shift else 0):
                 yield

@@ -24,6 +24,7 @@ from promptlab.backbone.attention import Before, Pair, attentions
 from promptlab.backbone.backbone import Backbone
 from promptlab.backbone.rows import Real, whole_rows
 from promptlab.errors import BackboneError, SettingError, did_you_mean
+from promptlab.registry import TWO_ROWS
 from promptlab.tuning.bottleneck import Funnel
 from promptlab.tuning.inject import Piece, beside, drawn_normal
 from promptlab.tuning.lora import Lora, LowRank
@@ -56,6 +57,7 @@ class UniPelt(Usual):
     """
 
     name: ClassVar[str] = "unipelt"
+    kinds: ClassVar[tuple[str, ...]] = ("masked", "causal")
     stackable: ClassVar[bool] = True
     parts: str = "adapter+prefix+lora"
     adapter_r: int = 48
@@ -157,6 +159,8 @@ class UniPelt(Usual):
             yield Union(learnt, {name: (1.0, float(name != "prefix")) for name in learnt})
 
     def _check(self, backbone: Backbone) -> None:
+        if backbone.kind not in self.kinds:
+            raise BackboneError(f"{TWO_ROWS}. Write mix or lora.")
         width = len(backbone.anatomy.blocks[0].ffn_out.weight)
         if "adapter" in self.chosen and self.adapter_r > width:
             raise SettingError(

@@ -14,8 +14,6 @@ from transformers import (
     BertModel,
     GPT2Model,
     LlamaModel,
-    T5Config,
-    T5ForConditionalGeneration,
     ViTConfig,
 )
 from transformers.utils import logging as transformers_logging
@@ -302,13 +300,6 @@ def test_weights_that_part_what_the_config_ties_are_refused(copy_of):
     edit(folder, tie_word_embeddings=False)
     backbone = load_backbone(str(folder), device="cpu")
     assert backbone.model.lm_head.weight is not backbone.model.transformer.wte.weight
-
-
-def test_an_encoder_decoder_is_refused_for_now(copy_of):
-    folder = copy_of("bert")
-    sizes = {"d_model": 16, "d_kv": 4, "d_ff": 16, "num_layers": 1, "num_heads": 2, "vocab_size": 191}
-    T5ForConditionalGeneration(T5Config(**sizes)).save_pretrained(folder)
-    assert "is of type 't5', and no method here can use an encoder-decoder yet. Write a masked" in refusal(folder)
 
 
 def test_a_model_that_reads_no_text_is_refused(copy_of):

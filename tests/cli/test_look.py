@@ -4,7 +4,7 @@ import re
 import pytest
 
 from promptlab.language.library import task_names
-from promptlab.registry import METHODS, TUNINGS
+from promptlab.registry import METHODS, TUNINGS, TWO_ROWS
 
 
 def test_ls_lists_tasks_methods_and_tunings(say):
@@ -57,7 +57,7 @@ def test_ls_cells_draws_the_grid_and_says_why_some_are_refused(say):
     assert told["pet+words"] == "words goes with prompt only, since what it learns is text"
     assert told["zero-shot+..."] == "zero-shot trains no weights, so it takes no tuning"
     assert told["prompt with a head"] == "prompt answers with label words, so it has no head"
-    assert told["encoder-decoders"] == "no method here can use an encoder-decoder yet"
+    assert told["unipelt on seq2seq"] == TWO_ROWS
 
 
 def test_ls_cells_says_every_cell_as_json(say):
@@ -67,7 +67,8 @@ def test_ls_cells_says_every_cell_as_json(say):
     assert cells["pet+full", "head", "masked"]["name"] == "PET"
     assert cells["pet+full", "head", "masked"]["papers"] == ["arXiv:2001.07676"]
     assert cells["pet:student=false+lora", "cloze", "causal"]["valid"]
-    refused = cells["pet+lora", "head", "encoder-decoder"]
+    assert cells["pet+lora", "head", "seq2seq"]["valid"]
+    refused = cells["pet+unipelt", "head", "seq2seq"]
     assert not refused["valid"] and "encoder-decoder" in refused["refused"]
 
 

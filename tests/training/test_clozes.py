@@ -51,6 +51,14 @@ def plain_scores(backbone, one, row):
 
         def score(word):
             return sum(log_p[slot, piece] for slot, piece in zip(encoded.slots[0], word, strict=False))
+    elif backbone.kind == "seq2seq":
+        encoded = Encoder(backbone).cloze(one.pvp.pattern, [example], longest)
+        begun = encoded.replies[0]
+
+        def score(word):
+            inputs = {"input_ids": torch.tensor(encoded.ids), "decoder_input_ids": torch.tensor([begun + word])}
+            log_p = backbone.model(**inputs).logits[0].log_softmax(-1)
+            return sum(log_p[len(begun) - 1 + i, piece] for i, piece in enumerate(word))
     else:
         prompt = Encoder(backbone).cloze(one.pvp.pattern, [example], longest).ids[0]
 
@@ -68,7 +76,7 @@ def plain_hinge(scores, right):
 
 
 @pytest.mark.parametrize("make", [member, quizzed], ids=["labels", "candidates"])
-@pytest.mark.parametrize("family", ["bert", "roberta", "gpt2", "llama"])
+@pytest.mark.parametrize("family", ["bert", "roberta", "gpt2", "llama", "t5", "bart"])
 def test_the_loss_is_the_hinge_over_the_choices_in_one_pass(float64, reviews, family, make):
     backbone, one = float64(family), make(reviews, "a")
     found, order = one_step(backbone, one)
@@ -112,7 +120,7 @@ def test_one_token_words_keep_the_cross_entropy(float64, reviews):
     torch.testing.assert_close(found, torch.stack(each).mean(), rtol=0, atol=1e-10)
 
 
-@pytest.mark.parametrize("family", ["bert", "roberta", "gpt2", "llama"])
+@pytest.mark.parametrize("family", ["bert", "roberta", "gpt2", "llama", "t5", "bart"])
 def test_a_stack_of_words_of_all_lengths_trains_each_member_as_alone(float64, reviews, family):
     backbone = float64(family)
     members = [

@@ -76,8 +76,9 @@ def bits(backbone):
 
 def logits(backbone, tokens=((5, 6, 7, 8), (9, 10, 11, 12))):
     """What the backbone says of some token ids, without gradients."""
+    decoder = {"decoder_input_ids": torch.tensor(tokens)[:, :3]} if backbone.kind == "seq2seq" else {}
     with torch.no_grad():
-        return backbone.model(input_ids=torch.tensor(tokens)).logits
+        return backbone.model(input_ids=torch.tensor(tokens), **decoder).logits
 
 
 class Stepping:

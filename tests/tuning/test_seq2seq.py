@@ -1,0 +1,120 @@
+"""Tunings of encoder-decoders: attached to both halves, or to the encoder where soft tokens stand."""
+
+import checks
+import pytest
+import torch
+
+from promptlab.backbone.attention import attentions
+from promptlab.backbone.device import generator
+from promptlab.errors import BackboneError, SettingError
+from promptlab.tuning.adamix import AdaMix, AdaMixLora
+from promptlab.tuning.bitfit import BitFit
+from promptlab.tuning.full import Full, Top
+from promptlab.tuning.houlsby import Houlsby
+from promptlab.tuning.ia3 import Ia3
+from promptlab.tuning.lin import Lin
+from promptlab.tuning.lora import Lora
+from promptlab.tuning.peft_format import export_peft
+from promptlab.tuning.prefix import Prefix
+from promptlab.tuning.prelayer import Prelayer
+from promptlab.tuning.soft import Soft
+from promptlab.tuning.unipelt import UniPelt
+
+BOTH = ["t5", "bart"]
+ANY = [Full(), Top(layers=1), Lora(r=2, targets="all"), Houlsby(r=2), Lin(r=2), Ia3(), Prefix(n=2), Prefix(n=2, mid=4)]
+SOFT = [Soft(n=3), Prelayer(n=3)]
+STACKED = [Lora(r=2), Houlsby(r=2, init="paper"), Prefix(n=2, mid=4), *SOFT]
+
+
+def named(tuning):
+    return f"{tuning.name}{'-mid' * bool(getattr(tuning, 'mid', 0))}"
+
+
+@pytest.mark.parametrize("family", BOTH)
+@pytest.mark.parametrize("tuning", [*ANY, AdaMix(r=2, experts=2), AdaMixLora(r=2, experts=2)], ids=named)
+def test_the_backbone_is_bit_for_bit_what_it_was(float64, family, tuning):
+    checks.let_go(float64(family), tuning)
+
+
+@pytest.mark.parametrize("family", BOTH)
+@pytest.mark.parametrize("tuning", STACKED, ids=named)
+def test_the_applied_state_answers_as_the_member_did(float64, reviews, family, tuning):
+    checks.applies(float64(family), tuning, reviews)
+
+
+@pytest.mark.parametrize("family", BOTH)
+@pytest.mark.parametrize("head", [False, True], ids=["cloze", "head"])
+@pytest.mark.parametrize("tuning", STACKED, ids=named)
+def test_a_stack_trains_each_member_as_alone(float64, reviews, family, tuning, head):
+    checks.stacks(float64(family), tuning, reviews, head)
+
+
+@pytest.mark.parametrize("family", BOTH)
+@pytest.mark.parametrize("tuning", [Prefix(n=2, mid=4), *SOFT], ids=named)
+def test_gradients_are_finite_differences(float64, reviews, family, tuning):
+    checks.differentiates(float64(family), tuning, reviews)
+
+
+@pytest.mark.parametrize("family", BOTH)
+@pytest.mark.parametrize("tuning", [Lora(r=2), Prefix(n=2, mid=4), *SOFT], ids=named)
+def test_gradient_checkpointing_changes_nothing(float64, reviews, family, tuning):
+    backbone = float64(family)
+    if family == "bart":  # its own dropout is no module
+        for module in backbone.model.modules():
+            for name in ("dropout", "attention_dropout", "activation_dropout"):
+                if isinstance(getattr(module, name, None), float):
+                    setattr(module, name, 0.0)
+    checks.recomputes(backbone, tuning, reviews)
+
+
+@pytest.mark.parametrize("family", BOTH)
+def test_a_prefix_stands_in_all_three_attentions_and_its_mlp_runs_once_a_forward(tiny, family):
+    backbone, runs = tiny(family), []
+    assert len(attentions(backbone.model)) == len(backbone.anatomy.blocks) + len(backbone.anatomy.decoder)
+    with Prefix(n=2, mid=4).learn(backbone, True, [generator("a")]) as learnt:
+        own = learnt.whole
+        learnt.whole = lambda: runs.append(1) or own()
+        checks.logits(backbone)
+    assert runs == [1]
+    assert learnt.state(0)["prefix"].shape == (len(attentions(backbone.model)), 2, 2, 32)
+
+
+@pytest.mark.parametrize("family", BOTH)
+def test_soft_tokens_activations_stand_in_the_encoder_alone(tiny, family):
+    backbone = tiny(family)
+    with Prelayer(n=3).learn(backbone, True, [generator("a")]) as learnt:
+        names = [f"{block.name}.P" for block in backbone.anatomy.blocks if block.cross is None]
+        assert list(learnt.tensors) == names
+
+
+def test_bitfit_learns_bart_and_finds_no_bias_in_t5(float64, tiny_t5, reviews):
+    checks.let_go(float64("bart"), BitFit())
+    with pytest.raises(BackboneError, match="has no biases to learn. Write lora"):
+        BitFit().learn(tiny_t5, True, [generator("a")])
+
+
+@pytest.mark.parametrize("parts", ["adapter+prefix+lora", "adapter+lora"])
+def test_a_gate_over_one_row_is_refused_where_two_are_read(tiny_bart, parts):
+    with pytest.raises(BackboneError, match="an encoder-decoder reads two at a time. Write mix or lora"):
+        UniPelt(parts=parts).learn(tiny_bart, True, [generator("a")]).__enter__()
+
+
+@pytest.mark.parametrize("tuning", [Soft(n=2), Prefix(n=2)], ids=named)
+def test_peft_gives_the_halves_tokens_of_their_own_so_its_format_is_refused(tiny_bart, tmp_path, tuning):
+    with tuning.learn(tiny_bart, True, [generator("a")]) as learnt:
+        state = learnt.state(0)
+    with pytest.raises(SettingError, match="halves other .* tokens than were learnt here. Write format='promptlab'"):
+        export_peft(tmp_path, tiny_bart, tuning, state)
+
+
+def test_peft_reads_what_lora_has_learnt_in_both_halves(float64, tmp_path):
+    peft = pytest.importorskip("peft")
+    backbone, tuning = float64("bart"), Lora(r=2)
+    with tuning.learn(backbone, True, [generator("a")]) as learnt:
+        checks.moved(learnt)
+        state = learnt.state(0)
+    with tuning.applied(backbone, state):
+        wanted = checks.logits(backbone)
+    export_peft(tmp_path, backbone, tuning, state)
+    backbone.model = peft.PeftModel.from_pretrained(backbone.model, tmp_path).double()
+    torch.testing.assert_close(checks.logits(backbone), wanted, **checks.CLOSE)
