@@ -21,7 +21,13 @@ def model_card(content: Mapping[str, Any], task: Task, name: str) -> str:
         task: what the model answers.
         name: how the model is called: its folder, or its place on the hub.
     """
-    parts = [_head(content, task), _title(content, task), _facts(content, task), _asked(content, task), _learnt(content)]
+    parts = [
+        _head(content, task),
+        _title(content, task),
+        _facts(content, task),
+        _asked(content, task),
+        _learnt(content),
+    ]
     parts += [_metrics(content), _use(content, task, name)]
     return "\n\n".join(part for part in parts if part) + "\n"
 

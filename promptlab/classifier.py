@@ -19,7 +19,7 @@ from promptlab.data.steps import taught
 from promptlab.data.targets import classes_of, labels_of
 from promptlab.errors import DataError, OutputError, SettingError
 from promptlab.estimator import Estimator, seed_of
-from promptlab.hub import Loaded, Origin, load_predictor, saved_task, save_predictor
+from promptlab.hub import Loaded, Origin, load_predictor, save_predictor, saved_task
 from promptlab.language.example import Example
 from promptlab.language.task import Task
 from promptlab.methods.chosen import Chosen, choose
@@ -314,3 +314,8 @@ class PromptClassifier(ClassifierMixin, Estimator):
                    random_state=origin.seed, device=device, dtype=dtype, columns=origin.more.get("columns"),
                    allow_new_head=bool(stand and stand.new_head))  # fmt: skip
         return made._fitted(loaded, *classes_of(loaded.task, origin.more.get("classes", {})))
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = False  # rows may bring their labels; ClassifierMixin says they may not
+        return tags

@@ -136,4 +136,3 @@ def seed_of(state: Any) -> int:
         return int(check_random_state(state).randint(2**31 - 1))
     except ValueError as error:
         raise SettingError(f"random_state={state!r} cannot be. Write an int, None or a RandomState.") from error
-

@@ -1,4 +1,4 @@
-"""A method over a tuning over a backbone that writes texts, with scikit-learn's manners.
+r"""A method over a tuning over a backbone that writes texts, with scikit-learn's manners.
 
     PromptGenerator("restaurants", tuning="lora", backbone="smollm2").fit(train).predict(["name[The Eagle], food[..."])
     PromptGenerator(patterns=["{source}\nIn words: {target}"], tuning="prefix:n=5", ...).fit(sources, texts)
@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from promptlab.backbone.backbone import Backbone
 from promptlab.errors import DataError, OutputError, SettingError
 from promptlab.estimator import Estimator, seed_of
-from promptlab.hub import Loaded, Origin, load_predictor, saved_task, save_predictor
+from promptlab.hub import Loaded, Origin, load_predictor, save_predictor, saved_task
 from promptlab.language.example import Example
 from promptlab.language.task import Task
 from promptlab.methods.chosen import Chosen, choose
@@ -160,7 +160,9 @@ class PromptGenerator(Estimator):
     def _paired(self, task: Task, X: Any, y: Any) -> list[Example]:
         rows, texts = self._read(X, task, False, "X"), [_right(one, at) for at, one in enumerate(y)]
         if len(rows) != len(texts):
-            raise DataError(f"X has {len(rows)} rows and y {len(texts)} texts. Write one a row, or a list of them a row.")
+            raise DataError(
+                f"X has {len(rows)} rows and y {len(texts)} texts. Write one a row, or a list of them a row."
+            )
         pairs = zip(rows, texts, strict=True)
         return [Example(row.fields, right[0], row.group, right[1:] and right, row.part) for row, right in pairs]
 
@@ -259,5 +261,7 @@ def _right(given: Any, row: int) -> tuple[str, ...]:
     """The right texts of a row."""
     texts = (given,) if isinstance(given, str) else tuple(given) if isinstance(given, Sequence) else ()
     if not texts or not all(isinstance(one, str) and one.strip() for one in texts):
-        raise DataError(f"y[{row}] is {given!r}, and a text is needed. Write one, or a list of texts that are all right.")
+        raise DataError(
+            f"y[{row}] is {given!r}, and a text is needed. Write one, or a list of texts that are all right."
+        )
     return tuple(one.strip() for one in texts)

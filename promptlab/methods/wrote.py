@@ -57,9 +57,7 @@ def show_written(writer: Writer, examples: Sequence[Example]) -> Wrote:
     return _wrote(examples, [_column(writer, examples)]) if examples else Wrote(())
 
 
-def show_unwritten(
-    task: Task, backbone: Backbone, examples: Sequence[Example], patterns: str = "all"
-) -> Wrote:
+def show_unwritten(task: Task, backbone: Backbone, examples: Sequence[Example], patterns: str = "all") -> Wrote:
     """What the plain backbone writes after each pattern, without an instruction; one that it cannot use says why.
 
     Args:

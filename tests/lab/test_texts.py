@@ -98,7 +98,10 @@ def data(tmp_path):
     folder.mkdir(parents=True)
     for split, size in (("train", 3), ("test", 7)):
         rows = [
-            {"source": f"{split} dish {i}", "targets": [f"{split} dish {i}", f"{split} dish {i} {'hot' if i < 3 else 'x'}"]}
+            {
+                "source": f"{split} dish {i}",
+                "targets": [f"{split} dish {i}", f"{split} dish {i} {'hot' if i < 3 else 'x'}"],
+            }
             for i in range(size)
         ]
         (folder / f"{split}.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n", encoding="utf-8")
