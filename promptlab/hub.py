@@ -246,7 +246,9 @@ def load_predictor(
         if stood is not None:
             stand = recover(stood, home, backbone, device, dtype, allow_other_backbone)
         saved = Saved(content["predictor"]["kind"], content["predictor"]["config"], tensors)
-        predictor = restore(task, stand, read_adapter(home, stand, saved.config) if adapter and stand else saved)
+        predictor = restore(
+            task, stand, read_adapter(home, stand, saved.kind, saved.config) if adapter and stand else saved
+        )
         if stand and stand.fingerprint != stood["fingerprint"]:
             _try(predictor, Example({name: "x" for name in task.inputs}))  # it may be of another shape
         return Loaded(predictor, task, stand, origin)

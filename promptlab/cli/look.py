@@ -99,7 +99,7 @@ def show(
         typer.Option(metavar="NAME=TEXT", help="An input; once for each, and once for each item of a list."),
     ] = None,
     patterns: options.Patterns = "all",
-    backbone: options.Backbone = "mini",
+    backbone: options.Standing = None,
     calibration: Annotated[
         str,
         typer.Option(
@@ -118,8 +118,11 @@ def show(
 
     asked = load_task(task)
     example = example_of(asked, text, field or [])
+    backbone = options.backbone_for(backbone, asked.generates)
     if backbone == "none":
         shown = [{"pattern": pvp.name, "text": pvp.pattern.fill(example)} for pvp in asked.select(patterns)]
+    elif asked.generates:
+        shown = _unwritten(asked, example, patterns, calibration, backbone, device, dtype)
     else:
         from promptlab.backbone.backbone import load_backbone
         from promptlab.methods.shown import show_untrained
@@ -133,6 +136,19 @@ def show(
         return
     for line in rows_lines(shown, whole=True):
         out_line(*line)
+
+
+def _unwritten(
+    task: "Task", example: "Example", patterns: str, calibration: str, backbone: str, device: str, dtype: str
+) -> list[dict[str, Any]]:
+    """What the plain model writes after each pattern."""
+    from promptlab.backbone.backbone import load_backbone
+    from promptlab.methods.wrote import show_unwritten
+
+    if calibration != "none":
+        raise SettingError(f"--calibration {calibration}: '{task.name}' asks for a text, which has no label scores.")
+    found = show_unwritten(task, load_backbone(backbone, device, dtype), [example], patterns)
+    return list(found)
 
 
 def _pool(task: "Task", data: Path | None, unlabeled: Path | None) -> Sequence["Example"]:

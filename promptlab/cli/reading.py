@@ -3,6 +3,7 @@
     a pattern     tokens of its own; of a row; how many rows are cut
     label words   how each splits; which labels' words begin with the same piece, so that one mask cannot part them
     a row's own   (candidates, words that name fields) the same, counted over the rows
+    texts         (a text is asked for) how long those of the rows are
     problem       why the pattern cannot be asked, in words
 
 Nothing is refused here: what cannot be had stays empty.
@@ -26,6 +27,7 @@ _EMPTY: dict[str, Any] = {
     "rows": 0,
     "row_tokens": None,
     "cut": None,
+    "text_tokens": None,
 }
 
 
@@ -47,7 +49,7 @@ def examined(
     for pvp in task.select(patterns):
         found: dict[str, Any] = {"file": name, "task": task.name, "pattern": pvp.name, **_EMPTY}
         problem = None
-        for part in (_conditional, _fixed_words, _row_words, _own_tokens, _lengths):
+        for part in _WRITING if task.generates else _ASKING:
             try:
                 found |= part(encoder, pvp, task, rows)
             except PromptlabError as error:
@@ -141,6 +143,30 @@ def _rows(task: Task, data: Path | None) -> Sequence[Example]:
     return (splits.test or splits.train)[:_ROWS]
 
 
+def _source_tokens(encoder: Any, pvp: PVP, task: Task, rows: Sequence[Example]) -> dict[str, Any]:
+    from promptlab.backbone.pairs import sources
+
+    return {"tokens": sources(encoder, pvp.pattern, [Example(dict.fromkeys(task.inputs, ""))]).lengths[0]}
+
+
+def _source_lengths(encoder: Any, pvp: PVP, task: Task, rows: Sequence[Example]) -> dict[str, Any]:
+    """Of what is read before a text as long as those of the rows."""
+    from promptlab.backbone.pairs import pairs, sources
+
+    if not rows:
+        return {}
+    texts = [row.right[0] for row in rows if row.right]
+    said = pairs(encoder, pvp.pattern, [row for row in rows if row.right], texts).targets if texts else []
+    room = max(map(len, said), default=0)
+    encoded = sources(encoder, pvp.pattern, rows, room)
+    return {"rows": len(rows), "row_tokens": sum(encoded.lengths) / len(rows), "cut": sum(encoded.cut) / len(rows),
+            "text_tokens": sum(map(len, said)) / len(said) if said else None}  # fmt: skip
+
+
+_ASKING = (_conditional, _fixed_words, _row_words, _own_tokens, _lengths)
+_WRITING = (_conditional, _source_tokens, _source_lengths)
+
+
 def cells(row: Mapping[str, Any]) -> list[str]:
     """An object of ``examined`` as a line of the table."""
     numbers = ["" if row["tokens"] is None else str(row["tokens"])]
@@ -153,6 +179,8 @@ def cells(row: Mapping[str, Any]) -> list[str]:
 
 
 def _words(row: Mapping[str, Any]) -> str:
+    if row["text_tokens"] is not None:
+        return f"texts of {row['text_tokens']:.0f} tokens"
     own = row["row_words"]
     if own:
         return f"{own['words']:.1f} a row, {own['pieces']:.1f} pieces each, {own['longest']:.0f} at most"

@@ -19,7 +19,9 @@ from promptlab.methods.standing import Standing
 _INSTEAD = "Save it without merge."
 
 
-def mergeable(predictor: Predictor, system: str, holder: str = "a plain checkpoint", instead: str = _INSTEAD) -> Standing:
+def mergeable(
+    predictor: Predictor, system: str, holder: str = "a plain checkpoint", instead: str = _INSTEAD
+) -> Standing:
     """The one model that the predictor is.
 
     Args:
