@@ -173,7 +173,6 @@ def example_of(task: "Task", text: str | None, fields: list[str]) -> "Example":
     Raises:
         SettingError: an input without text, a field that is no input, or ``--text`` for several inputs.
     """
-    from promptlab.data.steps import read_value
     from promptlab.language.example import Example
 
     inputs = list(task.inputs)
@@ -193,7 +192,14 @@ def example_of(task: "Task", text: str | None, fields: list[str]) -> "Example":
     if lacking:
         write = "--text ..." if len(inputs) == 1 else wanted
         raise SettingError(f"'{task.name}' needs a text for {', '.join(lacking)}. Write {write}.")
-    return Example({name: read_value(task.prepare, given[name]) for name in inputs})
+    return Example({name: as_read(task, given[name]) for name in inputs})
+
+
+def as_read(task: "Task", value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+    """An input's value as the task's step reads it (``prepare: linearise``)."""
+    from promptlab.data.steps import read_value
+
+    return read_value(task.prepare, value) if isinstance(value, str) else value
 
 
 def check(
