@@ -3,7 +3,7 @@
     a pattern     tokens of its own; of a row; how many rows are cut
     label words   how each splits; which labels' words begin with the same piece, so that one mask cannot part them
     a row's own   (candidates, words that name fields) the same, counted over the rows
-    texts         (a text is asked for) how long those of the rows are
+    a text asked  ({target}) no words: tokens and cuts are those of what is read before it
     problem       why the pattern cannot be asked, in words
 
 Nothing is refused here: what cannot be had stays empty.
@@ -27,7 +27,6 @@ _EMPTY: dict[str, Any] = {
     "rows": 0,
     "row_tokens": None,
     "cut": None,
-    "text_tokens": None,
 }
 
 
@@ -49,7 +48,8 @@ def examined(
     for pvp in task.select(patterns):
         found: dict[str, Any] = {"file": name, "task": task.name, "pattern": pvp.name, **_EMPTY}
         problem = None
-        for part in _WRITING if task.generates else _ASKING:
+        asked = (_fixed_words, _row_words, _own_tokens, _lengths)
+        for part in (_conditional, *((_source_tokens, _source_lengths) if task.generates else asked)):
             try:
                 found |= part(encoder, pvp, task, rows)
             except PromptlabError as error:
@@ -134,15 +134,6 @@ def _lengths(encoder: Any, pvp: PVP, task: Task, rows: Sequence[Example]) -> dic
     return {"rows": len(rows), "row_tokens": sum(encoded.lengths) / len(rows), "cut": sum(encoded.cut) / len(rows)}
 
 
-def _rows(task: Task, data: Path | None) -> Sequence[Example]:
-    from promptlab.data.sources import read_splits
-
-    if data is None and "builtin" not in (task.dataset or {}):
-        return ()
-    splits = read_splits(task, data)
-    return (splits.test or splits.train)[:_ROWS]
-
-
 def _source_tokens(encoder: Any, pvp: PVP, task: Task, rows: Sequence[Example]) -> dict[str, Any]:
     from promptlab.backbone.pairs import sources
 
@@ -150,21 +141,21 @@ def _source_tokens(encoder: Any, pvp: PVP, task: Task, rows: Sequence[Example]) 
 
 
 def _source_lengths(encoder: Any, pvp: PVP, task: Task, rows: Sequence[Example]) -> dict[str, Any]:
-    """Of what is read before a text as long as those of the rows."""
-    from promptlab.backbone.pairs import pairs, sources
+    from promptlab.backbone.pairs import sources
 
     if not rows:
         return {}
-    texts = [row.right[0] for row in rows if row.right]
-    said = pairs(encoder, pvp.pattern, [row for row in rows if row.right], texts).targets if texts else []
-    room = max(map(len, said), default=0)
-    encoded = sources(encoder, pvp.pattern, rows, room)
-    return {"rows": len(rows), "row_tokens": sum(encoded.lengths) / len(rows), "cut": sum(encoded.cut) / len(rows),
-            "text_tokens": sum(map(len, said)) / len(said) if said else None}  # fmt: skip
+    read = sources(encoder, pvp.pattern, rows)
+    return {"rows": len(rows), "row_tokens": sum(read.lengths) / len(rows), "cut": sum(read.cut) / len(rows)}
 
 
-_ASKING = (_conditional, _fixed_words, _row_words, _own_tokens, _lengths)
-_WRITING = (_conditional, _source_tokens, _source_lengths)
+def _rows(task: Task, data: Path | None) -> Sequence[Example]:
+    from promptlab.data.sources import read_splits
+
+    if data is None and "builtin" not in (task.dataset or {}):
+        return ()
+    splits = read_splits(task, data)
+    return (splits.test or splits.train)[:_ROWS]
 
 
 def cells(row: Mapping[str, Any]) -> list[str]:
@@ -179,8 +170,6 @@ def cells(row: Mapping[str, Any]) -> list[str]:
 
 
 def _words(row: Mapping[str, Any]) -> str:
-    if row["text_tokens"] is not None:
-        return f"texts of {row['text_tokens']:.0f} tokens"
     own = row["row_words"]
     if own:
         return f"{own['words']:.1f} a row, {own['pieces']:.1f} pieces each, {own['longest']:.0f} at most"

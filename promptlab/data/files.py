@@ -1,13 +1,13 @@
-"""Files of rows as tables: .jsonl .csv .tsv .parquet .json .xml .txt, each also with .gz behind.
+"""Files of rows as tables: .jsonl .csv .tsv .parquet .txt .json .xml, each also with .gz behind.
 
     jsonl      one object a line
     csv        a field that holds a comma, a quote or a line end is quoted, its quotes doubled (RFC 4180)
     tsv        nothing is quoted: a quote is text, as in GLUE's files; but a field that a csv writer quoted, which
                shows in its doubled inner quotes, is read as that writer meant it
     parquet    read column by column
+    txt        one text a line
     json       one list of objects (DART)
     xml        WebNLG's entries; a folder holds as many such files as it likes
-    txt        one text a line
 
 Text is UTF-8. Blank lines are skipped and still counted, so that a message names the line that an editor shows.
 """
@@ -26,7 +26,7 @@ from promptlab.data.tables import Table, by_name
 from promptlab.data.webnlg import webnlg_table
 from promptlab.errors import DataError, did_you_mean
 
-KINDS = (".jsonl", ".csv", ".tsv", ".parquet", ".json", ".xml", ".txt")
+KINDS = (".jsonl", ".csv", ".tsv", ".parquet", ".txt", ".json", ".xml")
 _QUOTED = re.compile(r'"(?:[^"]|"")*""(?:[^"]|"")*"')
 _LONGEST = 2**31 - 1  # the csv module stops at 128 KiB a field otherwise
 

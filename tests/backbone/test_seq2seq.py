@@ -1,9 +1,10 @@
 """T5 and BART as backbones: loaded, asked for label words, read by a head."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
-from conftest import build, edit_config
 from safetensors.torch import load_file, save_file
 
 from promptlab.backbone.ask import ask
@@ -47,16 +48,15 @@ def test_an_encoder_decoder_has_no_other_kind_and_no_other_model_is_one(both, fo
         load_backbone(str(folder_of("bert")), device="cpu", kind="seq2seq")
 
 
-def test_distances_have_no_end_so_a_t5_reads_as_many_tokens_as_it_has_learnt_from(tmp_path, tiny_t5):
-    folder = build("t5", tmp_path / "t5")
-    edit_config(folder)
+def test_distances_have_no_end_so_a_t5_reads_as_many_tokens_as_it_has_learnt_from(tmp_path, folder_of):
+    folder = shutil.copytree(folder_of("t5"), tmp_path / "t5")
     settings = (folder / "tokenizer_config.json").read_text().replace('"model_max_length": 128', '"x": 1')
     (folder / "tokenizer_config.json").write_text(settings)
     assert load_backbone(str(folder), device="cpu").max_length == 512
 
 
-def test_a_t5_whose_decoders_weights_are_missing_is_damaged(tmp_path):
-    folder = build("t5", tmp_path / "t5")
+def test_a_t5_whose_decoders_weights_are_missing_is_damaged(tmp_path, folder_of):
+    folder = shutil.copytree(folder_of("t5"), tmp_path / "t5")
     weights = load_file(folder / "model.safetensors")
     lost = "decoder.block.0.layer.0.SelfAttention.q.weight"
     save_file(

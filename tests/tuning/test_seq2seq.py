@@ -59,11 +59,10 @@ def test_gradients_are_finite_differences(float64, reviews, family, tuning):
 @pytest.mark.parametrize("tuning", [Lora(r=2), Prefix(n=2, mid=4), *SOFT], ids=named)
 def test_gradient_checkpointing_changes_nothing(float64, reviews, family, tuning):
     backbone = float64(family)
-    if family == "bart":  # its own dropout is no module
-        for module in backbone.model.modules():
-            for name in ("dropout", "attention_dropout", "activation_dropout"):
-                if isinstance(getattr(module, name, None), float):
-                    setattr(module, name, 0.0)
+    for module in backbone.model.modules():  # the dropout of attentions is no module
+        for name in ("dropout", "attention_dropout", "activation_dropout"):
+            if isinstance(getattr(module, name, None), float):
+                setattr(module, name, 0.0)
     checks.recomputes(backbone, tuning, reviews)
 
 
@@ -116,5 +115,6 @@ def test_peft_reads_what_lora_has_learnt_in_both_halves(float64, tmp_path):
     with tuning.applied(backbone, state):
         wanted = checks.logits(backbone)
     export_peft(tmp_path, backbone, tuning, state)
-    backbone.model = peft.PeftModel.from_pretrained(backbone.model, tmp_path).double()
+    with pytest.warns(FutureWarning, match="is_gradient_checkpointing"):  # what peft asks for
+        backbone.model = peft.PeftModel.from_pretrained(backbone.model, tmp_path).double()
     torch.testing.assert_close(checks.logits(backbone), wanted, **checks.CLOSE)
