@@ -19,7 +19,7 @@ from promptlab.errors import SettingError, did_you_mean
 from promptlab.settings import configure
 
 HEADS = ("cloze", "head")
-"""What answers: label words at the mask, or a head on the bare text. (Methods with the trait ``writes`` also write texts.)"""
+"""What answers: label words at the mask, or a head on the bare text. Methods with the trait ``writes`` write texts."""
 KINDS = ("masked", "causal", "seq2seq")
 """What kinds of backbone there are; seq2seq are encoder-decoders."""
 TWO_ROWS = "unipelt's gates average over one row, and an encoder-decoder reads two at a time"
