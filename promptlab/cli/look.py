@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # imported when asked for, so that --help is quick
     from promptlab.language.task import Task
 
 POOL = 500  # rows that calibration=batch averages over
-KINDS = ("tasks", "methods", "tunings", "calibrations", "backbones")
+KINDS = ("tasks", "methods", "tunings", "calibrations", "metrics", "backbones", "recipes")
 CELLS = "cells"
 
 LS = options.examples("promptlab ls", "promptlab ls methods --json", "promptlab ls cells")
@@ -36,13 +36,11 @@ CHECK = options.examples(
 def ls(
     kind: Annotated[
         str | None,
-        typer.Argument(
-            metavar="tasks|methods|tunings|calibrations|backbones|cells", help="By default all but the cells."
-        ),
+        typer.Argument(metavar="|".join((*KINDS, CELLS)), help="By default all but the cells."),
     ] = None,
     json: options.Json = False,
 ) -> None:
-    """List tasks, methods, tunings, calibrations and backbones, or the cells that methods and tunings make."""
+    """List tasks, methods, tunings, metrics of texts, recipes and so on, or the cells that methods and tunings make."""
     known = (*KINDS, CELLS)
     if kind is not None and kind not in known:
         raise SettingError(f"no list '{kind}'.{did_you_mean(kind, known)} Known: {', '.join(known)}.")
@@ -67,7 +65,19 @@ def _entries(kind: str) -> Iterator[dict[str, Any]]:
 
         for task in map(load_task, task_names()):
             labels, patterns = _labels(task), len(task.pvps)
-            yield {"kind": "task", "name": task.name, "labels": labels, "patterns": patterns, "about": task.about}
+            yield {"kind": "task", "name": task.name, "labels": labels, "patterns": patterns,
+                   "metrics": list(task.metrics), "about": task.about}  # fmt: skip
+        return
+    if kind == "metrics":
+        from promptlab.metrics.texts import TEXT_METRICS
+
+        yield from ({"kind": "metric", "name": name, "about": one.about, "paper": one.paper}
+                    for name, one in TEXT_METRICS.items())  # fmt: skip
+        return
+    if kind == "recipes":
+        from promptlab.lab.recipe import about, load_recipe, recipe_names
+
+        yield from (dict(about(load_recipe(name))) for name in recipe_names())
         return
     if kind == "backbones":
         yield from ({"kind": "backbone", "name": name, "about": about} for name, about in BACKBONES)
