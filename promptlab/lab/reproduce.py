@@ -46,7 +46,7 @@ class Reproduction:
         return self.size == FULL and any(line.published for line in self.recipe.rows)
 
     def rows(self) -> Iterator[tuple[Line, str, Summary | None]]:
-        """Each of the paper's rows with its system at this scale, and ours: one a number of shots, None if it failed."""
+        """The paper's rows, each with its system at this scale and ours: one a number of shots, None if it failed."""
         found = self.results.summaries()
         for line in self.recipe.rows:
             system = self.scale.system(line)
