@@ -39,7 +39,7 @@ def count(hypotheses: Sequence[str], references: Sequence[Sequence[str]], cased:
     said = _tokens(hypotheses, cased)
     right = [_tokens(some, cased) for some in references]
     told = [[_ngrams(one) for one in some] for some in right]
-    known = _known(told, sum(len(one) for some in right for one in some))
+    known = _known(right)
     found = np.zeros((len(said), 17))
     for row, one in enumerate(said):
         for n, hits in enumerate(_hits(_ngrams(one), told[row])):
@@ -89,22 +89,29 @@ def _tokens(texts: Sequence[str], cased: bool) -> list[list[str]]:
 
 
 def _ngrams(tokens: Sequence[str]) -> Ngrams:
-    return [Counter(zip(*(tokens[start:] for start in range(n)), strict=False)) for n in range(1, LONGEST + 1)]
+    return [Counter(_grams(tokens, n)) for n in range(1, LONGEST + 1)]
+
+
+def _grams(tokens: Sequence[str], n: int) -> Iterator[tuple[str, ...]]:
+    return zip(*(tokens[start:] for start in range(n)), strict=False)
 
 
 def _hits(said: Ngrams, told: Sequence[Ngrams]) -> Iterator[dict[tuple[str, ...], int]]:
     for n, grams in enumerate(said):
-        most = ((gram, min(times, max(one[n][gram] for one in told))) for gram, times in grams.items())
-        yield {gram: times for gram, times in most if times}
+        most: dict[tuple[str, ...], int] = {}
+        for one in told:
+            for gram in grams.keys() & one[n].keys():
+                most[gram] = max(most.get(gram, 0), min(grams[gram], one[n][gram]))
+        yield most
 
 
-def _known(told: Sequence[Sequence[Ngrams]], words: int) -> Ngrams:
+def _known(right: Sequence[Sequence[Sequence[str]]]) -> Ngrams:
     """How often each n-gram occurs in all references; the one of no words as often as there are words."""
-    known: Ngrams = [Counter({(): words}), *(Counter() for _ in range(LONGEST))]
-    for some in told:
-        for one in some:
-            for n, grams in enumerate(one, start=1):
-                known[n].update(grams)
+    known: Ngrams = [Counter() for _ in range(LONGEST + 1)]
+    for tokens in (one for some in right for one in some):
+        known[0][()] += len(tokens)
+        for n in range(1, LONGEST + 1):
+            known[n].update(_grams(tokens, n))
     return known
 
 
