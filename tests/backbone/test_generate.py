@@ -5,38 +5,27 @@ from dataclasses import replace
 
 import pytest
 import torch
-from transformers import (
-    BartConfig,
-    BartForConditionalGeneration,
-    LogitsProcessor,
-    T5Config,
-    T5ForConditionalGeneration,
-)
+from transformers import LogitsProcessor
 
 from promptlab.backbone import generate as module
 from promptlab.backbone.encode import Encoded
 from promptlab.backbone.generate import Decoding, generate
 from promptlab.backbone.pairs import end_ids
+from promptlab.backbone.reply import beginning
 from promptlab.backbone.steps import Reader
 
 CAUSAL, BOTH = ("gpt2", "llama", "qwen3"), ("t5", "bart")
 LENGTHS = (3, 9, 5, 14, 7, 9, 2)
 PLAIN = Decoding(max_tokens=12, stop="none")
-MANY = {
-    "d_model": 32, "encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 4, "decoder_attention_heads": 4,
-    "encoder_ffn_dim": 48, "decoder_ffn_dim": 48, "init_std": 0.2, "max_position_embeddings": 64, "pad_token_id": 1,
-    "bos_token_id": 0, "eos_token_id": 0, "forced_eos_token_id": None, "decoder_start_token_id": 0,
-}  # fmt: skip
-DEEP = {"d_model": 32, "d_kv": 8, "d_ff": 48, "num_layers": 2, "num_heads": 4, "decoder_start_token_id": 1}
 
 
-def rows_of(backbone, lengths=LENGTHS, reply=None):
+def rows_of(backbone, lengths=LENGTHS):
     """Rows of random tokens; on an encoder-decoder with what its decoder begins with."""
     numbers = random.Random(1)
     ids = [[numbers.randrange(10, backbone.vocab) for _ in range(length)] for length in lengths]
     if backbone.kind == "causal":
         return Encoded(ids, None, [[len(row) - 1] for row in ids], [False] * len(ids))
-    reply = reply or ([1] if backbone.config.model_type == "t5" else [0, 5])
+    reply = beginning(backbone, writes=True)
     return Encoded(ids, None, [[len(reply) - 1]] * len(ids), [False] * len(ids), [reply] * len(ids))
 
 
@@ -49,13 +38,16 @@ def theirs(backbone, encoded, **options):
         if encoded.replies is not None:
             given["decoder_input_ids"] = torch.tensor([encoded.replies[row]])
         usual = {"max_new_tokens": 12, "do_sample": False, "eos_token_id": ends, "pad_token_id": ends[0]}
+        usual["use_cache"] = encoded.replies is None  # it makes too few layers where a T5's decoder is the deeper half
         with torch.no_grad():
             found.append(backbone.model.generate(**given, **{**usual, **options})[0, begun:].tolist())
     return found
 
 
 def said(backbone, rows):
-    return [backbone.tokenizer.decode(ids, skip_special_tokens=True).strip() for ids in rows]
+    """Their texts, without the token that ends them."""
+    ends, decode = end_ids(backbone), backbone.tokenizer.decode
+    return [decode(ids[:-1] if ids[-1] in ends else ids, skip_special_tokens=True).strip() for ids in rows]
 
 
 @pytest.fixture(scope="module")
@@ -65,19 +57,15 @@ def writers(fresh):
 
     def get(family):
         if family not in made:
-            backbone = fresh(family if family not in BOTH else "gpt2", dtype="float64")
-            if family in BOTH:
-                torch.manual_seed(0)
-                size = {"vocab_size": backbone.vocab}
-                t5 = family == "t5"
-                model = T5ForConditionalGeneration(T5Config(**DEEP, **size)) if t5 else None
-                model = model or BartForConditionalGeneration(BartConfig(**MANY, **size))
-                model.generation_config.forced_eos_token_id = None
-                backbone = replace(backbone, kind="seq2seq", model=model.double().eval())
-            backbone.model.generation_config.eos_token_id = None
+            backbone = fresh(family, dtype="float64")
+            if family in BOTH:  # tied, their heads would say what was read over and over
+                numbers, head = torch.Generator().manual_seed(0), backbone.model.lm_head
+                head.weight = torch.nn.Parameter(torch.randn(head.weight.shape, generator=numbers).double())
+            backbone.model.generation_config.update(eos_token_id=None, forced_eos_token_id=None)
             first = theirs(backbone, rows_of(backbone))
-            ends = {ids[(3 + 2 * row) % 11] for row, ids in enumerate(first)}
-            backbone.model.generation_config.eos_token_id = sorted(ends)
+            begun = {one for ids in first for one in ids[:2]}
+            later = [[one for one in ids if one not in begun] for ids in first]
+            backbone.model.generation_config.eos_token_id = sorted({ids[0] for ids in later if ids})
             made[family] = backbone
         return made[family]
 
@@ -88,25 +76,25 @@ def budget(monkeypatch, tokens):
     monkeypatch.setattr(module, "token_budget", lambda device: tokens)
 
 
-@pytest.mark.parametrize("tokens", [1, 40, 1000])
 @pytest.mark.parametrize("family", [*CAUSAL, *BOTH])
-def test_greedy_texts_are_those_of_generate(writers, monkeypatch, family, tokens):
+def test_greedy_texts_are_those_of_generate(writers, monkeypatch, family):
     backbone = writers(family)
     rows, expected = rows_of(backbone), theirs(backbone, rows_of(backbone))
     assert len({len(ids) for ids in expected}) > 2  # they end at different steps
-    budget(monkeypatch, tokens)
-    assert generate(backbone, rows, PLAIN) == said(backbone, expected)
+    for tokens in (1, 40, 1000):
+        budget(monkeypatch, tokens)
+        assert generate(backbone, rows, PLAIN) == said(backbone, expected)
     assert generate(backbone, rows, PLAIN, cached=False) == said(backbone, expected)
 
 
-@pytest.mark.parametrize("settings", [(2, 1.0), (5, 1.0), (3, 0.4), (4, 2.0), (3, 0.0), (3, -0.5)])
+@pytest.mark.parametrize("settings", [(2, 1.0), (5, 0.4), (3, 2.0), (3, -0.5)])
 @pytest.mark.parametrize("family", [*CAUSAL, *BOTH])
 def test_beams_are_those_of_generate(writers, monkeypatch, family, settings):
     backbone, (beams, penalty) = writers(family), settings
-    rows = rows_of(backbone)
+    rows = rows_of(backbone, LENGTHS[:4])
     expected = theirs(backbone, rows, num_beams=beams, length_penalty=penalty, early_stopping=False)
     how = replace(PLAIN, beams=beams, length_penalty=penalty)
-    for tokens in (1, 100, 5000):
+    for tokens in (1, 60, 5000):
         budget(monkeypatch, tokens)
         assert generate(backbone, rows, how) == said(backbone, expected)
     assert generate(backbone, rows, how, cached=False) == said(backbone, expected)
@@ -120,6 +108,7 @@ def test_beams_of_one_end_token_are_those_of_generate(fresh, writers, family):
     try:
         rows = rows_of(backbone)
         expected = theirs(backbone, rows, num_beams=3, early_stopping=False)
+        assert any(ids[-1] == end for ids in expected)
         assert generate(backbone, rows, replace(PLAIN, beams=3)) == said(backbone, expected)
     finally:
         backbone.model.generation_config.eos_token_id = own
@@ -140,21 +129,26 @@ class OverWritten(LogitsProcessor):
 
 
 @pytest.mark.parametrize("beams", [1, 3])
-@pytest.mark.parametrize("size", [1, 2, 3])
-@pytest.mark.parametrize("family", ["gpt2", "qwen3", "bart"])
+@pytest.mark.parametrize("size", [1, 3])
+@pytest.mark.parametrize("family", ["gpt2", "t5"])
 def test_runs_are_blocked_over_what_was_written_alone(writers, family, size, beams):
     backbone = writers(family)
-    rows = rows_of(backbone, [6] * 5)
-    block = [OverWritten(size, 6 if rows.replies is None else 2)]
-    options = {"max_new_tokens": 20, "num_beams": beams, "early_stopping": False if beams > 1 else None}
+    rows = rows_of(backbone, [6] * 3)
+    block = [OverWritten(size, 6 if rows.replies is None else 1)]
+    options = {
+        "max_new_tokens": 20,
+        "min_new_tokens": 19,
+        "num_beams": beams,
+        "early_stopping": False if beams > 1 else None,
+    }
     expected = said(backbone, theirs(backbone, rows, logits_processor=block, **options))
-    how = Decoding(max_tokens=20, beams=beams, no_repeat=size, stop="none", min_tokens=0)
+    how = Decoding(max_tokens=20, beams=beams, no_repeat=size, stop="none", min_tokens=19)
     assert generate(backbone, rows, how) == expected
     assert generate(backbone, rows, replace(how, no_repeat=0)) != expected
 
 
 @pytest.mark.parametrize("beams", [1, 3])
-@pytest.mark.parametrize("family", ["gpt2", "llama", "t5"])
+@pytest.mark.parametrize("family", ["llama", "bart"])
 def test_nothing_ends_before_the_fewest_tokens_nor_goes_on_after_the_most(writers, family, beams):
     backbone, rows = writers(family), rows_of(writers(family))
     options = {"num_beams": beams, "min_new_tokens": 7, "max_new_tokens": 9}
@@ -164,6 +158,7 @@ def test_nothing_ends_before_the_fewest_tokens_nor_goes_on_after_the_most(writer
     assert generate(backbone, rows, replace(how, min_tokens=0)) != said(backbone, expected)
     one = generate(backbone, rows, replace(how, min_tokens=1, max_tokens=1))
     assert one == said(backbone, theirs(backbone, rows, num_beams=beams, min_new_tokens=1, max_new_tokens=1))
+    assert all(one)
 
 
 @pytest.mark.parametrize("beams", [1, 3])
