@@ -60,6 +60,16 @@ class Summary:
         return stdev(self.values) if len(self.values) > 1 else None
 
     @property
+    def writes(self) -> bool:
+        """Whether it answers with texts."""
+        return self.rows[0].get("texts") is not None
+
+    def over(self, name: str) -> tuple[float | None, float | None]:
+        """Mean and sample deviation over seeds of one of the rows' metrics; None where there is none."""
+        values = [value for row in self.rows if (value := row["metrics"].get(name)) is not None]
+        return (mean(values) if values else None), (stdev(values) if len(values) > 1 else None)
+
+    @property
     def learnt(self) -> int:
         """Parameters stored, with the head's."""
         return max((row.get("stored_parameters") or 0) + (row.get("head_parameters") or 0) for row in self.rows)
