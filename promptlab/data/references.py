@@ -57,8 +57,7 @@ def checked(example: Example, place: str, needed: bool) -> Example:
 
 
 def _texts(value: Any, place: str, column: str, needed: bool) -> list[str]:
-    if isinstance(value, Mapping):  # the hub's way of writing a list of objects
-        value = value.get("text")
+    value = _said(value)  # the hub writes a list of objects as an object of lists
     listed = list(value) if isinstance(value, list | tuple) else [value]
     lone = not isinstance(value, list | tuple)
     if not listed or (lone and (value is None or (value == "" and not needed))):
@@ -69,12 +68,16 @@ def _texts(value: Any, place: str, column: str, needed: bool) -> list[str]:
 
 
 def _text(value: Any, place: str, where: str) -> str:
-    value = value.get("text") if isinstance(value, Mapping) else value
+    value = _said(value)
     if not isinstance(value, str):
         raise DataError(f"{place}: '{where}' is a {type(value).__name__}, not a reference. Write a text.")
     if not value.strip():
         raise DataError(f"{place}: '{where}' is an empty reference. Write its text, or take it out.")
     return whole(value.strip(), f"{place}: '{where}'")
+
+
+def _said(value: Any) -> Any:
+    return value["text"] if isinstance(value, Mapping) and "text" in value else value
 
 
 def _together(rows: Sequence[Example]) -> list[Example]:
