@@ -160,8 +160,8 @@ def test_a_task_that_asks_for_texts_has_a_paper_pattern_and_an_instruction(name)
     [
         ("e2e", "bleu nist meteor rouge_l cider"),
         ("restaurants", "bleu nist meteor rouge_l cider"),
-        ("webnlg", "bleu meteor ter chrf"),
-        ("dart", "bleu meteor ter chrf"),
+        ("webnlg", "webnlg_bleu webnlg_meteor ter chrf"),
+        ("dart", "webnlg_bleu webnlg_meteor ter chrf"),
         ("xsum", "rouge1 rouge2 rougeL"),
     ],
 )

@@ -1,7 +1,7 @@
 """Tasks that ask for a text (``{target}``) and not for a label: what can be said of one, and what compares its texts.
 
     bleu nist meteor rouge_l cider      as the E2E challenge scores them (Novikova et al. 2017, arXiv:1706.09254)
-    ter chrf                            beside BLEU and METEOR those of WebNLG
+    webnlg_bleu webnlg_meteor ter chrf  as the WebNLG challenge does, where case counts in BLEU
     rouge1 rouge2 rougeL                as XSum's summaries are scored (Narayan et al. 2018, arXiv:1808.08745)
 
 ``metrics/texts.py`` says how each is computed; here stand their names alone, for pattern files are read without it.
@@ -9,7 +9,11 @@
 
 from promptlab.errors import did_you_mean
 
-TEXT_METRICS = ("bleu", "nist", "meteor", "rouge_l", "cider", "ter", "chrf", "rouge1", "rouge2", "rougeL")
+TEXT_METRICS = (
+    *("bleu", "nist", "meteor", "rouge_l", "cider"),
+    *("webnlg_bleu", "webnlg_meteor", "ter", "chrf"),
+    *("rouge1", "rouge2", "rougeL"),
+)
 """What can compare texts; the first is the default."""
 
 

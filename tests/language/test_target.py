@@ -93,6 +93,11 @@ def test_every_metric_of_texts_goes_with_texts_alone(name):
     assert name in metric_fault(name, generates=False)
 
 
+def test_every_metric_that_a_file_may_name_can_be_computed():
+    computed = pytest.importorskip("promptlab.metrics.texts").TEXT_METRICS
+    assert set(TEXT_METRICS) == set(computed)
+
+
 def test_parts_go_with_texts_alone():
     (fault,) = refused(LABELLED + "parts: seen\n")
     assert fault.startswith("here.yaml:9: parts: metrics are given apart where a text is asked for ({target})")
