@@ -28,6 +28,7 @@ from safetensors.torch import load_file, save_file
 from promptlab.backbone.backbone import Backbone
 from promptlab.backbone.catalog import first_line
 from promptlab.backbone.identity import describe, recover
+from promptlab.backbone.stacks import apart, stacked
 from promptlab.card import model_card
 from promptlab.errors import OutputError, SettingError, did_you_mean
 from promptlab.folders import place_of, replacing, some
@@ -39,7 +40,6 @@ from promptlab.methods.merge import manner, mergeable, write_merged
 from promptlab.methods.method import Predictor, Saved, restore
 from promptlab.methods.patterns import usable
 from promptlab.spec import Spec, System
-from promptlab.stacks import apart, stacked
 
 FORMATS = ("promptlab", "peft")
 FORMAT = 2

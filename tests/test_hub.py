@@ -9,12 +9,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from promptlab.backbone.stacks import apart
 from promptlab.classifier import PromptClassifier
 from promptlab.errors import BackboneError, OutputError, PatternError
 from promptlab.hub import ABOUT, CARD, FORMAT, TASK, WEIGHTS
 from promptlab.language.task import Task
 from promptlab.registry import TUNINGS
-from promptlab.stacks import apart
 
 TEXTS = ["a good film", "a bad film", "", "a very slow and boring story about two actors"]
 SHORT = "steps=2"

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from promptlab.stacks import apart, stacked
+from promptlab.backbone.stacks import apart, stacked
 
 GRID = {f"{m}.layer.{i}.query.A": torch.full((2, 3), 10.0 * m + i) for m in range(3) for i in range(2)}
 
