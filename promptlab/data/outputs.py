@@ -47,7 +47,7 @@ def read_outputs(hypotheses: Path, references: Sequence[Path]) -> Outputs:
         where = ", ".join(map(str, references))
         raise DataError(
             f"{hypotheses} holds {len(said)} hypotheses, but {where} the references of {len(right)} inputs. "
-            "Write one hypothesis an input, in the same order; in a .txt a blank line parts the references of two inputs."
+            "Write one hypothesis an input, in the same order; in a .txt a blank line parts the references of inputs."
         )
     return Outputs(said, right)
 

@@ -108,7 +108,7 @@ class Meteor:
 
     def _stopped(self) -> str:
         raise MissingExtra(
-            "METEOR's Java program stopped without an answer; it asks for 2 GB of memory. Free some, or leave out meteor."
+            "METEOR's Java program stopped without an answer; it asks for 2 GB of memory. Free some, or drop meteor."
         )
 
 
