@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from promptlab import __version__
-from promptlab.cli import adapt, compare, learn, look, params, reproduce
+from promptlab.cli import adapt, compare, learn, look, params, reproduce, score
 from promptlab.cli.options import examples
 from promptlab.errors import PromptlabError
 
@@ -35,6 +35,7 @@ app.command("predict", rich_help_panel="Learn", epilog=learn.PREDICT, no_args_is
 app.command("adapt", rich_help_panel="Learn", epilog=adapt.ADAPT, no_args_is_help=True)(adapt.adapt)
 app.command("compare", rich_help_panel="Learn", epilog=compare.COMPARE, no_args_is_help=True)(compare.compare)
 app.command("reproduce", rich_help_panel="Learn", epilog=reproduce.REPRODUCE, no_args_is_help=True)(reproduce.reproduce)
+app.command("score", rich_help_panel="Look", epilog=score.SCORE, no_args_is_help=True)(score.score)
 
 
 def _version(wanted: bool) -> None:

@@ -82,6 +82,15 @@ def whole(text: str, what: str) -> str:
     return text
 
 
+def text_in(path: Path) -> str:
+    """The text of a file, as it stands.
+
+    Raises:
+        DataError: no such file, an empty one, or no UTF-8; names the line.
+    """
+    return _text(path, _content(path))
+
+
 def file_kind(path: Path) -> str:
     """The suffix that says how a file is read, without ``.gz``."""
     return (Path(path.stem) if path.suffix.lower() == ".gz" else path).suffix.lower()

@@ -19,8 +19,11 @@ import numpy as np
 from promptlab.errors import MissingExtra
 
 _TOKENIZER, _METEOR = "tokenizer/stanford-corenlp-3.4.1.jar", "meteor/meteor-1.5.jar"
-_DROPPED = frozenset("'' ' `` ` -LRB- -RRB- -LCB- -RCB- . ? ! , : - -- ... ;".split())
+_DROPPED = frozenset(
+    ["''", "'", "``", "`", "-LRB-", "-RRB-", "-LCB-", "-RCB-", ".", "?", "!", ",", ":", "-", "--", "...", ";"]
+)
 _AT_ONCE = 100
+_LENGTHS, _CHUNKS, _MATCHES = [0, 1], 20, [21, 22]  # columns of METEOR's counts, hypothesis and reference
 
 
 def missing() -> str:
@@ -44,7 +47,7 @@ def words(texts: Sequence[str]) -> list[list[str]]:
     if done.returncode or len(lines) != len(texts):
         said = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["no word of why"]
         raise MissingExtra(f"Stanford's tokenizer gave {len(lines)} lines for {len(texts)} texts ({said[0]}).")
-    return [[token for token in line.split() if token not in _DROPPED] for line in lines]
+    return [[token for token in line.rstrip().split(" ") if token not in _DROPPED] for line in lines]
 
 
 def one_line(text: str) -> str:
@@ -76,15 +79,19 @@ class Meteor:
         """What it counts in each row, ``(rows, 23)``."""
         return np.array([self._row(one, some) for one, some in zip(hypotheses, references, strict=True)])
 
+    def whole(self, rows: np.ndarray) -> float:
+        """METEOR of a test set from its rows' counts, ``(rows, 23)``; a fraction."""
+        return self._evaluated(rows)[-1]
+
     def scores(self, sums: np.ndarray) -> np.ndarray:
-        """METEOR of sums of counts, ``(draws, 23)`` to ``(draws,)``; fractions."""
-        found: list[float] = []
-        for start in range(0, len(sums), _AT_ONCE):
-            some = sums[start : start + _AT_ONCE]
-            self._tell(" ||| ".join(["EVAL", *(" ".join(map(repr, row)) for row in some.tolist())]))
-            found += [float(self._answer()) for _ in some]
-            self._answer()  # the score of all of these together
-        return np.array(found)
+        """METEOR of sums of ``summable`` counts, ``(draws, 23)`` to ``(draws,)``; fractions."""
+        parts = [sums[start : start + _AT_ONCE] for start in range(0, len(sums), _AT_ONCE)]
+        return np.array([score for some in parts for score in self._evaluated(some)[:-1]])
+
+    def _evaluated(self, counts: np.ndarray) -> list[float]:
+        """The score of each of these, and at the end that of all together."""
+        self._tell(" ||| ".join(["EVAL", *(" ".join(map(repr, row)) for row in counts.tolist())]))
+        return [float(self._answer()) for _ in range(len(counts) + 1)]
 
     def _row(self, hypothesis: str, references: Sequence[str]) -> list[float]:
         self._tell(" ||| ".join(["SCORE", *(_bare(one) for one in references), _bare(hypothesis)]))
@@ -101,8 +108,15 @@ class Meteor:
 
     def _stopped(self) -> str:
         raise MissingExtra(
-            "METEOR's Java program stopped without an answer; it asks for 2 GB of memory. Free some, or leave out meteor."
+            "METEOR's Java program stopped without an answer; it asks for 2 GB of memory. Free some, or drop meteor."
         )
+
+
+def summable(rows: np.ndarray) -> np.ndarray:
+    """Counts whose sum scores as METEOR scores a test set: a text that matches from end to end has no chunks there."""
+    found = rows.copy()
+    found[(rows[:, _CHUNKS] == 1) & (rows[:, _LENGTHS] == rows[:, _MATCHES]).all(axis=1), _CHUNKS] = 0
+    return found
 
 
 def _open(pipe: Any) -> TextIO:

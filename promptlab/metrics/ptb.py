@@ -57,10 +57,68 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE,
 )
-_PARTED = frozenset("cannot gonna gotta wanna lemme gimme".split())
-_FROM = "£ € ¢ ¤ ( ) [ ] { } ½ ¼ ¾ &amp; &lt; &gt;".split()
-_WRITTEN = dict(zip(_FROM, "# $ cents $ -lrb- -rrb- -lsb- -rsb- -lcb- -rcb- 1/2 1/4 3/4 & < >".split(), strict=True))
-_DROPPED = frozenset("\" ' ` . ? ! , : - ; … – — ― “ ” ‘ ’ „ ‚ « » ‹ › &quot; \x85 \x91 \x92 \x93 \x94 \x96 \x97".split(" "))
+_PARTED = frozenset(["cannot", "gonna", "gotta", "wanna", "lemme", "gimme"])
+_FROM = ["£", "€", "¢", "¤", "(", ")", "[", "]", "{", "}", "½", "¼", "¾", "&amp;", "&lt;", "&gt;"]
+_WRITTEN = dict(
+    zip(
+        _FROM,
+        [
+            "#",
+            "$",
+            "cents",
+            "$",
+            "-lrb-",
+            "-rrb-",
+            "-lsb-",
+            "-rsb-",
+            "-lcb-",
+            "-rcb-",
+            "1/2",
+            "1/4",
+            "3/4",
+            "&",
+            "<",
+            ">",
+        ],
+        strict=True,
+    )
+)
+_DROPPED = frozenset(
+    [
+        '"',
+        "'",
+        "`",
+        ".",
+        "?",
+        "!",
+        ",",
+        ":",
+        "-",
+        ";",
+        "…",
+        "–",
+        "—",
+        "―",
+        "“",
+        "”",
+        "‘",
+        "’",
+        "„",
+        "‚",
+        "«",
+        "»",
+        "‹",
+        "›",
+        "&quot;",
+        "\x85",
+        "\x91",
+        "\x92",
+        "\x93",
+        "\x94",
+        "\x96",
+        "\x97",
+    ]
+)
 
 
 def lines(texts: Sequence[str]) -> list[list[str]]:

@@ -26,7 +26,7 @@ WORDS = {JAVA: "Stanford's PTBTokenizer 3.4.1", OWN: "promptlab's Treebank words
 
 @dataclass(frozen=True)
 class TextMetric:
-    """A metric of texts: one line that says what it is, its paper, the packages that it needs, whether small is good."""
+    """A metric of texts: one line that says what it is, its paper, the packages it needs, whether small is good."""
 
     about: str
     paper: str
@@ -46,7 +46,9 @@ TEXT_METRICS: dict[str, TextMetric] = {
     "webnlg_meteor": TextMetric(
         "METEOR 1.5 over NLTK's words, as WebNLG's script", "Denkowski & Lavie 2014", (*_COCO, "nltk"), java=True
     ),
-    "ter": TextMetric("translation edit rate by sacrebleu; smaller is better", "Snover et al. 2006", _SACRE, falls=True),
+    "ter": TextMetric(
+        "translation edit rate by sacrebleu; smaller is better", "Snover et al. 2006", _SACRE, falls=True
+    ),
     "chrf": TextMetric("chrF++ by sacrebleu", "Popovic 2017", _SACRE),
     "rouge1": TextMetric("ROUGE-1 F1, stemmed, mean over rows", "Lin 2004", ("rouge_score",)),
     "rouge2": TextMetric("ROUGE-2 F1, stemmed, mean over rows", "Lin 2004", ("rouge_score",)),
@@ -188,8 +190,10 @@ class _Sides:
         found, note = self._found(name)
         if isinstance(found, float):
             return Scored(found, note="; ".join(filter(None, [note, "no interval" if len(self.drawn) else ""])))
-        ends = np.quantile(found[1:], [0.025, 0.975]).tolist() if len(found) > 1 else (None, None)
-        return Scored(float(found[0]), *ends, note=note)
+        if len(found) == 1:
+            return Scored(float(found[0]), note=note)
+        low, high = np.quantile(found[1:], [0.025, 0.975]).tolist()
+        return Scored(float(found[0]), low, high, note)
 
     def _found(self, name: str) -> tuple[np.ndarray | float, str]:
         """The metric of all rows and behind it of each draw, or of all rows alone; and how it was had."""
@@ -215,7 +219,9 @@ class _Sides:
 
     def _meteor(self, said: Sequence[str], right: Sequence[Sequence[str]]) -> np.ndarray:
         with jars.Meteor() as meteor:
-            return self._of(meteor.scores, meteor.counts(said, right))
+            rows = meteor.counts(said, right)
+            drawn = meteor.scores(self.drawn @ jars.summable(rows))
+            return np.concatenate([[meteor.whole(rows)], drawn])
 
     @property
     def cutter(self) -> str:
