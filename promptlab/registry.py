@@ -19,7 +19,7 @@ from promptlab.errors import SettingError, did_you_mean
 from promptlab.settings import configure
 
 HEADS = ("cloze", "head")
-"""What answers: label words at the mask, or a head on the bare text. (Texts to generate come later.)"""
+"""What answers: label words at the mask, or a head on the bare text. Methods with the trait ``writes`` write texts."""
 KINDS = ("masked", "causal", "seq2seq")
 """What kinds of backbone there are; seq2seq are encoder-decoders."""
 TWO_ROWS = "unipelt's gates average over one row, and an encoder-decoder reads two at a time"
@@ -104,7 +104,8 @@ class Registry:
         """
         entry, written = self.entry(name), settings or {}
         for key, (head, write) in _SIGNS.items():
-            if key in written and self.kind == "method" and (reason := _lacking(entry, head)):
+            asks = key == "patterns" and self.kind == "method" and entry.trait("writes", False)  # of tasks for texts
+            if key in written and self.kind == "method" and not asks and (reason := _lacking(entry, head)):
                 raise SettingError(f"{name} has no setting '{key}': {reason}. Write {write}.")
         return configure(entry.load(), name, written)
 
@@ -126,10 +127,10 @@ _TRAITS: dict[str, dict[str, Any]] = {
     "majority": {"needs_backbone": False, "heads": {"head": ""}},
     "tfidf": {"needs_backbone": False, "heads": {"head": ""}},
     "probe": {"heads": {"head": ""}},
-    "zero-shot": {"heads": {"cloze": ""}},
-    "in-context": {"heads": {"cloze": ""}},
+    "zero-shot": {"heads": {"cloze": ""}, "writes": True},
+    "in-context": {"heads": {"cloze": ""}, "writes": True},
     "prompt": {"learns": True, "heads": {"cloze": ""}},
-    "finetune": {"learns": True, "heads": {"head": ""}},
+    "finetune": {"learns": True, "heads": {"head": ""}, "writes": True},
     "pet": {"learns": True, "heads": _BOTH},
     "ipet": {"learns": True, "heads": _BOTH},
 }
@@ -151,7 +152,12 @@ METHODS = Registry(
             "2005.14165, 2012.15723",
         ),
         ("prompt", "prompt:Prompt", "trains one model through its pattern", "2001.07676, 2012.15723"),
-        ("finetune", "finetune:Finetune", "trains a classification head on the bare text", "1810.04805"),
+        (
+            "finetune",
+            "finetune:Finetune",
+            "trains a classification head on the bare text, or a pattern to write texts",
+            "1810.04805, 2101.00190",
+        ),
         ("pet", "pet:Pet", "many patterns teach one classifier through unlabelled text", "2001.07676, 2009.07118"),
         ("ipet", "ipet:Ipet", "generations of PET's ensembles label rows for each other", "2001.07676, 2009.07118"),
     ),

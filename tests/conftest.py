@@ -348,3 +348,29 @@ def reviews():
             chosen = (words[i % len(words)], words[(i + 3) % len(words)])
             rows.append(Example({"text": frames[i % len(frames)].format(*chosen)}, label))
     return rows
+
+
+# ---------------------------------------------------------------- a task that asks for a text
+
+
+@pytest.fixture(scope="session")
+def notes_task():
+    from promptlab.language.task import Task
+
+    return Task.from_parts(
+        patterns={"plain": "{source} : {target}", "asked": "{source} in words : {target}"}, verbalizer=None,
+        about="Say it in words.", name="notes",
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def notes():
+    """Eight notes with a sentence each; the last two have a second one."""
+    from promptlab.language.example import Example
+
+    nouns = "film story plot scene music ending actor movie".split()
+    rows = []
+    for i, (noun, word) in enumerate(zip(nouns, POSITIVE[:4] + NEGATIVE[:4], strict=True)):
+        said = f"the {noun} is {word}." if i % 2 else f"it has {word} {noun}, and the {noun} is {word}."
+        rows.append(Example({"source": f"{noun} , {word}"}, said, answers=(said, f"{word}!") if i > 5 else ()))
+    return rows

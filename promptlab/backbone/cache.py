@@ -100,14 +100,15 @@ def reusable(backbone: Backbone, longest: int) -> bool:
         return False
     if not kinds <= {"full_attention", "sliding_attention"}:
         return False
-    return (window is None or longest <= window) and "position_ids" in known and bool(_cache_name(backbone))
+    return (window is None or longest <= window) and "position_ids" in known and bool(cache_name(backbone))
 
 
 def _cached(backbone: Backbone, cache: Cache) -> dict[str, Any]:
-    return {_cache_name(backbone): cache, "use_cache": True}
+    return {cache_name(backbone): cache, "use_cache": True}
 
 
-def _cache_name(backbone: Backbone) -> str:
+def cache_name(backbone: Backbone) -> str:
+    """What the model calls the argument that keys and values are kept in; empty where it keeps none."""
     # newer transformers call the argument cache, and warn where the older name is used
     known = inspect.signature(backbone.model.forward).parameters
     return next((name for name in ("cache", "past_key_values") if name in known), "")

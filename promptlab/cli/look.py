@@ -157,6 +157,7 @@ def example_of(task: "Task", text: str | None, fields: list[str]) -> "Example":
     Raises:
         SettingError: an input without text, a field that is no input, or ``--text`` for several inputs.
     """
+    from promptlab.data.steps import read_value
     from promptlab.language.example import Example
 
     inputs = list(task.inputs)
@@ -176,7 +177,7 @@ def example_of(task: "Task", text: str | None, fields: list[str]) -> "Example":
     if lacking:
         write = "--text ..." if len(inputs) == 1 else wanted
         raise SettingError(f"'{task.name}' needs a text for {', '.join(lacking)}. Write {write}.")
-    return Example({name: given[name] for name in inputs})
+    return Example({name: read_value(task.prepare, given[name]) for name in inputs})
 
 
 def check(

@@ -3,6 +3,7 @@
     a pattern     tokens of its own; of a row; how many rows are cut
     label words   how each splits; which labels' words begin with the same piece, so that one mask cannot part them
     a row's own   (candidates, words that name fields) the same, counted over the rows
+    a text asked  ({target}) no words: tokens and cuts are those of what is read before it
     problem       why the pattern cannot be asked, in words
 
 Nothing is refused here: what cannot be had stays empty.
@@ -47,7 +48,8 @@ def examined(
     for pvp in task.select(patterns):
         found: dict[str, Any] = {"file": name, "task": task.name, "pattern": pvp.name, **_EMPTY}
         problem = None
-        for part in (_conditional, _fixed_words, _row_words, _own_tokens, _lengths):
+        asked = (_fixed_words, _row_words, _own_tokens, _lengths)
+        for part in (_conditional, *((_source_tokens, _source_lengths) if task.generates else asked)):
             try:
                 found |= part(encoder, pvp, task, rows)
             except PromptlabError as error:
@@ -130,6 +132,21 @@ def _lengths(encoder: Any, pvp: PVP, task: Task, rows: Sequence[Example]) -> dic
         room = row_words(encoder.backbone, pvp, rows, choices).room(len(rows))
     encoded = encoder.cloze(pvp.pattern, rows, room)
     return {"rows": len(rows), "row_tokens": sum(encoded.lengths) / len(rows), "cut": sum(encoded.cut) / len(rows)}
+
+
+def _source_tokens(encoder: Any, pvp: PVP, task: Task, rows: Sequence[Example]) -> dict[str, Any]:
+    from promptlab.backbone.pairs import sources
+
+    return {"tokens": sources(encoder, pvp.pattern, [Example(dict.fromkeys(task.inputs, ""))]).lengths[0]}
+
+
+def _source_lengths(encoder: Any, pvp: PVP, task: Task, rows: Sequence[Example]) -> dict[str, Any]:
+    from promptlab.backbone.pairs import sources
+
+    if not rows:
+        return {}
+    read = sources(encoder, pvp.pattern, rows)
+    return {"rows": len(rows), "row_tokens": sum(read.lengths) / len(rows), "cut": sum(read.cut) / len(rows)}
 
 
 def _rows(task: Task, data: Path | None) -> Sequence[Example]:

@@ -2,7 +2,7 @@
 
     .txt      a paragraph a line                       read as it comes, so that a big file is never held whole
     .jsonl    an object a line, its ``text`` or another column
-    .csv .tsv .parquet    a column, read as any table is
+    .csv .tsv .parquet .json .xml    a column, read as any table is
 
 Each also with .gz behind. Blank lines are skipped.
 """

@@ -6,6 +6,7 @@
     all          every row
 
 Rows that share a group are drawn together; they are counted by group, and only ``total:N`` and ``all`` draw them.
+Where a text is asked for there are no classes: k means ``total:k``, inputs with all their references.
 """
 
 import hashlib
@@ -74,7 +75,7 @@ def sample(task: Task, splits: Splits, shots: int | str, seed: int, limit: int |
     Args:
         task: its labels are the classes.
         splits: all rows; train rows without a label are no shots, but belong to the pool.
-        shots: labelled rows a class, or ``total:32``, or ``all``.
+        shots: labelled rows a class (inputs in all, where a text is asked for), or ``total:32``, or ``all``.
         seed: of the draw of the shots alone.
         limit: at most so many test rows; the same ones for every seed.
 
@@ -84,6 +85,8 @@ def sample(task: Task, splits: Splits, shots: int | str, seed: int, limit: int |
     """
     classes = task.labels if task.range is None else ()
     number, total = read_shots(shots)
+    if number and not total and task.generates:
+        shots, total = f"total:{number}", True
     if number and not total and not classes:
         raise DataError(f"{shots} shots a class, but '{task.name}' has no classes. Write -k total:{number} or -k all.")
     able = [row for row, example in enumerate(splits.train) if example.label is not None]
@@ -93,7 +96,7 @@ def sample(task: Task, splits: Splits, shots: int | str, seed: int, limit: int |
     pool, drawn = splits.unlabeled, set(chosen)
     if pool is None:
         pool = [example.unlabelled() for row, example in enumerate(splits.train) if row not in drawn]
-    test = limited(splits.test, limit, stratified=task.range is None)
+    test = limited(splits.test, limit, stratified=task.range is None and not task.generates)
     changed = f"prepare: {task.prepare}: {len(drawn_rows)} rows drawn, {len(train)} to learn from"
     notes = (changed,) if train != drawn_rows else ()
     return Sample(train, pool, test, splits.unlabeled is None, fingerprint(train, pool, test), notes)
@@ -173,7 +176,8 @@ def _too_few(number: int, by_class: dict[str, list[int]]) -> str:
 def limited(rows: Sequence[Example], limit: int | None, stratified: bool = True) -> list[Example]:
     """At most ``limit`` rows in their order, every label in its proportion; always the same ones.
 
-    Labels that are numbers have no proportions (``stratified=False``): they would go by what rounding leaves over.
+    Numbers and texts have no proportions (``stratified=False``): they would go by what rounding leaves over. Parts of
+    the rows have, where there are any.
 
     Groups stay whole, so that fewer rows may come out, and labels are then not looked at.
 
@@ -188,7 +192,7 @@ def limited(rows: Sequence[Example], limit: int | None, stratified: bool = True)
         return [rows[row] for row in sorted(_whole_groups(rows, limit))]
     by_class: dict[str, list[int]] = {}
     for row in sorted(range(len(rows)), key=lambda row: _ticket("limit", row)):
-        by_class.setdefault(str(rows[row].label) if stratified else "", []).append(row)
+        by_class.setdefault(str(rows[row].label if stratified else rows[row].part), []).append(row)
     shares = _shares({label: len(members) for label, members in by_class.items()}, limit)
     kept = [row for label, members in by_class.items() for row in members[: shares[label]]]
     return [rows[row] for row in sorted(kept)]
@@ -229,7 +233,8 @@ def fingerprint(*parts: Sequence[Example]) -> str:
     digest = hashlib.sha256()
     for part in parts:
         for row in part:
-            content = [sorted(row.fields.items()), row.label, row.group, *([row.answers] if row.answers else [])]
+            more = [each for each in (row.answers, row.part) if each]  # as they were before there were such things
+            content = [sorted(row.fields.items()), row.label, row.group, *more]
             digest.update(json.dumps(content, separators=(",", ":")).encode() + b"\n")
         digest.update(b"\x00")
     return digest.hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""Files of rows as tables: .jsonl .csv .tsv .parquet .txt, each also with .gz behind.
+"""Files of rows as tables: .jsonl .csv .tsv .parquet .txt .json .xml, each also with .gz behind.
 
     jsonl      one object a line
     csv        a field that holds a comma, a quote or a line end is quoted, its quotes doubled (RFC 4180)
@@ -6,6 +6,8 @@
                shows in its doubled inner quotes, is read as that writer meant it
     parquet    read column by column
     txt        one text a line
+    json       one list of objects (DART)
+    xml        WebNLG's entries; a folder holds as many such files as it likes
 
 Text is UTF-8. Blank lines are skipped and still counted, so that a message names the line that an editor shows.
 """
@@ -15,15 +17,16 @@ import gzip
 import json
 import re
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Any
 
 from promptlab.data.tables import Table, by_name
+from promptlab.data.webnlg import webnlg_table
 from promptlab.errors import DataError, did_you_mean
 
-KINDS = (".jsonl", ".csv", ".tsv", ".parquet", ".txt")
+KINDS = (".jsonl", ".csv", ".tsv", ".parquet", ".txt", ".json", ".xml")
 _QUOTED = re.compile(r'"(?:[^"]|"")*""(?:[^"]|"")*"')
 _LONGEST = 2**31 - 1  # the csv module stops at 128 KiB a field otherwise
 
@@ -31,11 +34,13 @@ Row = dict[str, Any]
 
 
 def table_in(path: Path) -> Table:
-    """Reads a file.
+    """Reads a file, or the XML files of a folder.
 
     Raises:
         DataError: no such file, a kind that is not read, or a content that is not of its kind; names the line.
     """
+    if path.is_dir() and (inside := sorted(path.rglob("*.xml"))):
+        return tables_in(inside)
     kind = file_kind(path)
     if kind not in KINDS:
         raise DataError(
@@ -44,10 +49,23 @@ def table_in(path: Path) -> Table:
     content = _content(path)
     if kind == ".parquet":
         return _parquet(path, content)
+    if kind == ".xml":
+        return webnlg_table(str(path), {path: content})
+    if kind == ".json":
+        return _json(path, _text(path, content))
     lines, rows = _rows(path, kind, _text(path, content))
     if not rows:
         raise DataError(f"{path} has a header but no rows. Write at least one row under it.")
     return by_name(str(path), rows, lambda row: f"{path}:{lines[row]}")
+
+
+def tables_in(paths: Sequence[Path]) -> Table:
+    """Reads XML files as one table, in their order.
+
+    Raises:
+        DataError: as ``table_in``.
+    """
+    return webnlg_table(str(paths[0].parent), {path: _content(path) for path in paths})
 
 
 def whole(text: str, what: str) -> str:
@@ -125,6 +143,20 @@ def _object(path: Path, number: int, line: str) -> Row:
             f'{path}:{number}: a {found} where an object is expected. Write {{"column": value}} on each line.'
         )
     return row
+
+
+def _json(path: Path, text: str) -> Table:
+    try:
+        rows = json.loads(text)
+    except (json.JSONDecodeError, RecursionError) as error:
+        line = getattr(error, "lineno", 1)
+        raise DataError(f"{path}:{line}: not JSON, or cut off ({error}). Write a list of objects.") from None
+    wrong = [] if isinstance(rows, list) else [0]
+    wrong += [at for at, row in enumerate(rows, 1) if not isinstance(row, dict)] if not wrong else []
+    if wrong or not rows:
+        where = f"{path}, row {wrong[0]}" if wrong and wrong[0] else str(path)
+        raise DataError(f'{where}: no list of objects. Write [{{"column": value}}, ...], or a .jsonl.')
+    return by_name(str(path), rows, lambda row: f"{path}, row {row + 1}")
 
 
 def _csv(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:

@@ -16,11 +16,14 @@ from typing import Any
 from promptlab.data.answers import answerable
 from promptlab.data.columns import match_columns
 from promptlab.data.fields import plain
-from promptlab.data.files import KINDS, table_in, whole
-from promptlab.data.steps import prepared
+from promptlab.data.files import table_in, tables_in, whole
+from promptlab.data.folder import splits_in
+from promptlab.data.references import checked, referenced
+from promptlab.data.steps import prepared, read_value
 from promptlab.data.tables import Table, table_of
 from promptlab.errors import DataError, did_you_mean
 from promptlab.language.example import Example, Value
+from promptlab.language.target import part_of
 from promptlab.language.task import Task
 
 EMBEDDED = Path(__file__).parents[1] / "assets" / "tasks"
@@ -37,8 +40,9 @@ def read_examples(
     """Reads rows as examples of a task.
 
     Args:
-        source: a path (.jsonl .csv .tsv .parquet .txt, each also .gz), a Dataset, a DataFrame, or a list of dicts, of
-            tuples (a label may come last), of texts (tasks of one input) or of Examples.
+        source: a path (.jsonl .csv .tsv .parquet .json .xml .txt, each also .gz), a tuple of paths of XML files, a
+            Dataset, a DataFrame, or a list of dicts, of tuples (a label may come last), of texts (tasks of one input)
+            or of Examples.
         task: whose inputs and labels are looked for; other columns are ignored. Its ``prepare`` step sees the rows
             as they come; Examples are taken as prepared.
         columns: column by input name, or by ``label`` and ``group``.
@@ -51,20 +55,26 @@ def read_examples(
     """
     if isinstance(source, str | Path):
         table = table_in(Path(source))
+    elif isinstance(source, tuple) and source and all(isinstance(path, Path) for path in source):
+        table = tables_in(source)
     elif isinstance(source, Sequence) and source and all(isinstance(row, Example) for row in source):
         return _checked(source, task, labelled, where or "list")
     else:
         table = table_of(source, where)
     table = prepared(task.prepare, table)
     match = match_columns(table, task, columns or {}, labelled)
-    texts = {name: _texts(table, column, name == task.candidates) for name, column in match.inputs.items()}
+    texts = {name: _texts(table, task, column, name == task.candidates) for name, column in match.inputs.items()}
+    groups, parts = _groups(table, match.group), _parts(table, match.part)
+    bare = [
+        Example({name: texts[name][row] for name in texts}, group=groups[row], part=parts[row])
+        for row in range(table.size)
+    ]
+    if task.generates:
+        return referenced(bare, table, match.label, bool(labelled))
     labels = _labels(table, task, match.label, bool(labelled))
-    groups = _groups(table, match.group)
     made = [
-        Example(
-            {name: texts[name][row] for name in texts}, right[0] if right else None, groups[row], right[1:] and right
-        )
-        for row, right in enumerate(labels)
+        replace(row, label=right[0], answers=right[1:] and right) if right else row
+        for row, right in zip(bare, labels, strict=True)
     ]
     return answerable(made, task, table.place)
 
@@ -75,6 +85,9 @@ def _checked(rows: Sequence[Example], task: Task, labelled: bool | None, name: s
         lacking = next((field for field in task.inputs if field not in row.fields), None)
         if lacking is not None:
             raise DataError(f"{name}[{at}] has no field '{lacking}'. Fields found: {', '.join(row.fields) or 'none'}.")
+        if task.generates:
+            found.append(row.unlabelled() if labelled is False else checked(row, f"{name}[{at}]", bool(labelled)))
+            continue
         label = None if labelled is False else _label(row.label, task, f"{name}[{at}]", bool(labelled))
         answers = () if label is None else tuple(answer.strip() for answer in row.answers)  # as candidates are read
         same = (label, answers) == (row.label, row.answers)
@@ -85,9 +98,15 @@ def _checked(rows: Sequence[Example], task: Task, labelled: bool | None, name: s
 # values
 
 
-def _texts(table: Table, column: str, listed: bool = False) -> list[Value]:
-    read = _candidates if listed else _value
-    return [read(value, table.place(row), column) for row, value in enumerate(table.fetch(column))]
+def _texts(table: Table, task: Task, column: str, listed: bool = False) -> list[Value]:
+    read, found = _candidates if listed else _value, []
+    for row, value in enumerate(table.fetch(column)):
+        try:
+            value = value if listed else read_value(task.prepare, plain(value))
+        except DataError as error:
+            raise DataError(f"{table.place(row)}: '{column}': {error}") from None
+        found.append(read(value, table.place(row), column))
+    return found
 
 
 def _candidates(value: Any, place: str, column: str) -> Value:
@@ -115,6 +134,12 @@ def _groups(table: Table, column: str | None) -> list[str | None]:
     if column is None:
         return [None] * table.size
     return [None if value is None else str(value) for value in map(plain, table.fetch(column))]
+
+
+def _parts(table: Table, column: str | None) -> list[str | None]:
+    if column is None:
+        return [None] * table.size
+    return [part_of(value, column) for value in map(plain, table.fetch(column))]
 
 
 # labels
@@ -190,7 +215,8 @@ def read_splits(
 
     Args:
         task: what is asked.
-        folder: holds ``<task>/{train,test,unlabeled,dev}.{jsonl,csv,tsv,parquet}``; a split that isn't there is empty.
+        folder: holds ``<task>/{train,test,unlabeled,dev}.{jsonl,csv,tsv,parquet}``, or files under their published
+            names (``folder.py``); a split that isn't there is empty.
         train: labelled rows, in place of the folder's; any source that ``read_examples`` takes, as the next two.
         unlabeled: rows whose labels, if any, are left unread.
         test: labelled rows.
@@ -203,7 +229,7 @@ def read_splits(
         DataError: as ``read_examples``; or there is neither a source nor a data set.
     """
     given = {"train": train, "test": test, "unlabeled": unlabeled}
-    sources = (_in_folder(Path(folder), task) if folder is not None else {}) | {
+    sources: dict[str, Any] = (splits_in(Path(folder), task) if folder is not None else {}) | {
         split: source for split, source in given.items() if source is not None
     }
 
@@ -237,29 +263,6 @@ def read_embedded(task: Task, columns: Mapping[str, str] | None = None) -> Split
         return read_examples(home / f"{split}.jsonl", task, columns, labelled=split != "unlabeled")
 
     return Splits(read("train"), read("test"), read("unlabeled"))
-
-
-def _in_folder(folder: Path, task: Task) -> dict[str, Path]:
-    home = folder / task.name
-    if not home.is_dir():
-        others = sorted(other.name for other in folder.iterdir() if other.is_dir()) if folder.is_dir() else []
-        there = f"{did_you_mean(task.name, others)} Found: {', '.join(others) or 'no folder'}."
-        write = f"Write --data DIR where DIR/{task.name}/ holds train.jsonl, test.jsonl (or csv, tsv, parquet)."
-        raise DataError(f"no folder {home}.{there} {write}")
-    found = {split: _one_file(home, split) for split in ("train", "test", "unlabeled", "dev")}
-    if not (found["train"] or found["test"]):
-        raise DataError(
-            f"{home} holds neither train nor test rows. Write {home / 'train.jsonl'} (or csv, tsv, parquet)."
-        )
-    return {split: path for split, path in found.items() if path is not None}
-
-
-def _one_file(home: Path, split: str) -> Path | None:
-    names = [f"{split}{kind}{gz}" for kind in KINDS for gz in ("", ".gz")]
-    found = [home / name for name in names if (home / name).is_file()]
-    if len(found) > 1:
-        raise DataError(f"{home} holds {' and '.join(path.name for path in found)}. Leave one of them.")
-    return found[0] if found else None
 
 
 def _hub_splits(task: Task, columns: Mapping[str, str] | None) -> Splits:

@@ -2,6 +2,7 @@
 
     rows      right after a source is read, before its columns are matched: one row in, any number of rows out
     lesson    after the shots are drawn: what the drawn rows teach; never on rows that are asked
+    reads     whenever an input's value is read, wherever it comes from
 
 So shots are counted as they were labelled, and rows to be tested on are neither doubled nor dropped.
 """
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from promptlab.data import copa, multirc, record, wsc
+from promptlab.data.linearise import linearised
 from promptlab.data.tables import Table, by_name, rows_of
 from promptlab.errors import DataError, did_you_mean
 from promptlab.language.example import Example
@@ -28,15 +30,18 @@ class Step:
         about: one line that says what it does.
         rows: from a row as published to the rows to read, each with the task's columns; left as it is where None.
         lesson: from a drawn row to the rows to learn from; the row itself where None.
+        reads: from an input's value as published to its text; the value itself where None.
     """
 
     about: str
     rows: Change | None = None
     lesson: Lesson | None = None
+    reads: Callable[[Any], str] | None = None
 
 
 STEPS: dict[str, Step] = {
     "copa-mirror": Step("cause or effect as a linking word; shots once more, choices swapped", copa.linked, copa.both),
+    "linearise": Step("a meaning representation or triples as one line", reads=linearised),
     "multirc": Step("a row for each answer, by the number of its question", multirc.unfolded),
     "record": Step("a query around its gap, with the passage's entities as candidates", record.asked, record.taught),
     "wsc": Step("the pronoun marked, the text's noun phrases as candidates", wsc.asked, wsc.taught),
@@ -61,6 +66,16 @@ def prepared(name: str | None, table: Table) -> Table:
         rows += made
         origin += [at] * len(made)
     return by_name(table.name, rows, lambda row: table.place(origin[row]), table.classes)
+
+
+def read_value(name: str | None, value: Any) -> Any:
+    """An input's value after the step's ``reads``.
+
+    Raises:
+        DataError: no such step, or a value that it cannot use.
+    """
+    reads = _step(name).reads if name is not None else None
+    return value if reads is None or value is None else reads(value)
 
 
 def taught(task: Task, shots: Sequence[Example]) -> list[Example]:

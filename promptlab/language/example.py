@@ -14,15 +14,19 @@ class Example:
 
     Args:
         fields: text by input name; a tuple of texts for a list field (the candidates of a row).
-        label: one of the task's labels, or the text of the right candidate; None where it is not known.
+        label: one of the task's labels, the text of the right candidate, or a reference; None where it is not known.
         group: rows of one group are drawn together.
         answers: every right answer where there are several, ``label`` being the first; else empty.
+        part: of the test rows, where metrics are given apart (seen, unseen).
+
+    Where a text is asked for, its references are the right answers.
     """
 
     fields: Mapping[str, Value]
     label: str | None = None
     group: str | None = None
     answers: tuple[str, ...] = ()
+    part: str | None = None
 
     @property
     def right(self) -> tuple[str, ...]:

@@ -1,10 +1,10 @@
 """From the keys of a pattern file to a task, one function a key. Each reads what it can and notes what is wrong.
 
     needed   task  inputs  labels  verbalizers  patterns
-    may be   about  instruction  dataset  metric  prepare  group  candidates
+    may be   about  instruction  dataset  metric  prepare  group  candidates  parts
 
 ``labels`` and ``verbalizers`` may be left out where rows bring their own ``candidates``, or where the patterns ask for
-a ``{target}``.
+a ``{target}``; only there are ``parts``.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,6 +16,8 @@ from promptlab.language.letters import MOST, letters, lists, too_many
 from promptlab.language.letters import NAME as LETTERS
 from promptlab.language.pattern import Pattern, pattern_faults, unknown_field
 from promptlab.language.range import ENDS, Range, metric_fault
+from promptlab.language.target import TEXT_METRICS
+from promptlab.language.target import metric_fault as text_fault
 from promptlab.language.task import PVP, Task, name_faults
 from promptlab.language.verbalizer import Verbalizer, word_faults
 
@@ -26,9 +28,9 @@ _NEEDED = {
     "verbalizers": "{default: {first: word, second: word}}",
     "patterns": '{name: "{text} It was {mask}."}',
 }
-TOP_KEYS = (*_NEEDED, "about", "instruction", "dataset", "metric", "prepare", "group", "candidates")
-_TEXTS = ("task", "about", "instruction", "prepare", "group", "candidates")
-DATASET_KEYS = ("path", "builtin", "name", "revision", "train", "dev", "test", "unlabeled", "columns")
+TOP_KEYS = (*_NEEDED, "about", "instruction", "dataset", "metric", "prepare", "group", "candidates", "parts")
+_TEXTS = ("task", "about", "instruction", "prepare", "group", "candidates", "parts")
+DATASET_KEYS = ("path", "builtin", "folders", "name", "revision", "train", "dev", "test", "unlabeled", "columns")
 PATTERN_KEYS = ("pattern", "verbalizer", "when")
 _NONE = Keys()
 
@@ -51,9 +53,9 @@ def read_keys(root: Node, faults: Faults) -> Task:
     verbalizers = _verbalizers(root, labels, inputs, faults)
     pvps = _patterns(root, verbalizers, inputs, labels, generates, faults)
     _refuse_lists(pvps if span else (), root, faults)
-    metrics = _metrics(root, span, faults)
+    metrics = _metrics(root, span, generates, faults)
     dataset = _dataset(root, faults)
-    _check_names(root, texts, inputs, faults)
+    _check_names(root, texts, inputs, generates, faults)
     faults.refuse()
     return Task(
         name=texts["task"] or "",
@@ -68,6 +70,7 @@ def read_keys(root: Node, faults: Faults) -> Task:
         prepare=texts["prepare"],
         group=texts["group"],
         candidates=texts["candidates"],
+        parts=texts["parts"],
         range=span,
     )
 
@@ -80,10 +83,15 @@ def _refuse_missing(root: Keys, generates: bool, faults: Faults) -> None:
             faults.add(root.line, f"has no key '{key}'. Write {key}: {_NEEDED[key]}.")
 
 
-def _check_names(root: Keys, texts: Mapping[str, str | None], inputs: Mapping[str, str], faults: Faults) -> None:
+def _check_names(
+    root: Keys, texts: Mapping[str, str | None], inputs: Mapping[str, str], generates: bool, faults: Faults
+) -> None:
     task, candidates = texts["task"], texts["candidates"]
     for fault in name_faults(task) if task else ():
         faults.add(root.lines["task"], f"task {fault}")
+    if "parts" in root and not generates:
+        fault = "parts: metrics are given apart where a text is asked for ({target}), and here is none. Take it out."
+        faults.add(root.lines["parts"], fault)
     if candidates and candidates not in inputs:
         known = f"({', '.join(inputs)}).{did_you_mean(candidates, inputs)}"
         faults.add(root.lines["candidates"], f"candidates: '{candidates}' is no input {known}")
@@ -323,11 +331,11 @@ def _spoken(
     return [verbalizers[each] for each in dict.fromkeys(chosen) if each in verbalizers]
 
 
-def _metrics(root: Keys, span: Range | None, faults: Faults) -> tuple[str, ...]:
+def _metrics(root: Keys, span: Range | None, generates: bool, faults: Faults) -> tuple[str, ...]:
     if "metric" not in root:
-        return span.metrics[:1] if span else ("accuracy",)
+        return TEXT_METRICS[:1] if generates else span.metrics[:1] if span else ("accuracy",)
     found = _texts(root["metric"], "metric", faults)
-    for fault in filter(None, map(metric_fault, found)) if span else ():
+    for fault in filter(None, (metric_fault(each) if span else text_fault(each, generates) for each in found)):
         faults.add(root.lines["metric"], fault)
     return found
 
@@ -337,11 +345,13 @@ def _dataset(root: Keys, faults: Faults) -> dict[str, object] | None:
         return None
     section = _section(root, "dataset", faults)
     _refuse_unknown(section, DATASET_KEYS, "key of dataset", faults)
-    if section and not ("path" in section or "builtin" in section):
+    if section and not {"path", "builtin", "folders"} & set(section):
         faults.add(root.lines["dataset"], "dataset has no path. Write path: owner/name, as the hub has it.")
     found: dict[str, object] = {}
     for key, node in section.items():
-        if key == "columns" and isinstance(node, Keys):
+        if key == "folders":
+            found[key] = list(_texts(node, "dataset: folders", faults))
+        elif key == "columns" and isinstance(node, Keys):
             found[key] = {column: _text(each, f"dataset: columns: {column}", faults) for column, each in node.items()}
         else:
             found[key] = _text(node, f"dataset: {key}", faults)

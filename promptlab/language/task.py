@@ -15,6 +15,7 @@ from promptlab.language.example import Example
 from promptlab.language.letters import GENERATED, generated, letters, lists, put_in
 from promptlab.language.pattern import Pattern, pattern_faults
 from promptlab.language.range import Range
+from promptlab.language.target import TEXT_METRICS, metric_fault
 from promptlab.language.verbalizer import Verbalizer, word_faults
 
 _WHOLE = re.compile(r"[+-]?\d+")
@@ -48,11 +49,12 @@ class Task:
         about: one question in plain words.
         instruction: stands before demonstrations; ``about`` where it is left out.
         values: label of each value that the data may hold, the names themselves included (ids are not).
-        metrics: the first is a run's score; left out, the Pearson correlation under a ``range``.
-        dataset: where the hub has it (``path``, ``name``, splits, ``columns``).
+        metrics: the first is a run's score; left out, the Pearson correlation under a ``range``, BLEU for texts.
+        dataset: where the hub has it (``path``, ``name``, splits, ``columns``); ``folders`` that may hold it.
         prepare: a registered step that examples go through first.
         group: the column by which rows are drawn together.
         candidates: the list field that holds a row's candidate answers.
+        parts: the column by whose values metrics of texts are given apart.
         range: given for regression.
     """
 
@@ -68,12 +70,13 @@ class Task:
     prepare: str | None = None
     group: str | None = None
     candidates: str | None = None
+    parts: str | None = None
     range: Range | None = None
 
     def __post_init__(self) -> None:
         names = {label: label for label in self.labels if self.range is None}
-        if self.range is not None and self.metrics == _METRICS:
-            object.__setattr__(self, "metrics", self.range.metrics[:1])
+        if self.metrics == _METRICS and (self.range is not None or self.generates):
+            object.__setattr__(self, "metrics", self.range.metrics[:1] if self.range else TEXT_METRICS[:1])
         object.__setattr__(self, "values", names | dict(self.values))
         object.__setattr__(self, "instruction", self.instruction or self.about)
         object.__setattr__(self, "pvps", tuple(map(self._settled, self.pvps)))
@@ -81,7 +84,7 @@ class Task:
     @property
     def generates(self) -> bool:
         """Whether its patterns ask for a text and not for a label."""
-        return self.pvps[0].pattern.generates
+        return bool(self.pvps) and self.pvps[0].pattern.generates
 
     @property
     def fixed(self) -> bool:
@@ -238,6 +241,7 @@ class Task:
             "prepare": self.prepare,
             "group": self.group,
             "candidates": self.candidates,
+            "parts": self.parts,
             "inputs": dict(self.inputs),
             "labels": self._written_labels(),
             "metric": list(self.metrics),
@@ -275,33 +279,38 @@ class Task:
     def from_parts(
         cls,
         patterns: Sequence[str] | Mapping[str, str],
-        verbalizer: Mapping[str, str | Sequence[str]],
+        verbalizer: Mapping[str, str | Sequence[str]] | None = None,
         labels: Sequence[str] | None = None,
         about: str = "",
         name: str = "custom",
+        metrics: Sequence[str] = (),
     ) -> "Task":
         """A task without a file; its inputs are the fields that the patterns use, read from columns of the same name.
 
         Args:
             patterns: pattern texts, named ``p1``, ``p2``, ... in order, or texts by name.
-            verbalizer: a word or several for each label.
+            verbalizer: a word or several for each label; left out where the patterns ask for a ``{target}``.
             labels: the labels in the order of the data's ids; by default the verbalizer's order.
             about: one question in plain words.
             name: names the task in results.
+            metrics: the first is a run's score; accuracy where they are left out, or BLEU where texts are written.
 
         Raises:
             PatternError: holds every fault of the patterns and of the verbalizer.
         """
         texts = [patterns] if isinstance(patterns, str) else patterns
         named = dict(texts) if isinstance(texts, Mapping) else {f"p{i}": text for i, text in enumerate(texts, start=1)}
-        words = {str(label): (each,) if isinstance(each, str) else tuple(each) for label, each in verbalizer.items()}
+        given = (verbalizer or {}).items()
+        words = {str(label): (each,) if isinstance(each, str) else tuple(each) for label, each in given}
         order = tuple(words) if labels is None else tuple(map(str, labels))
-        _refuse_faulty(name, named, words, order)
+        generates = verbalizer is None and labels is None and any("{target}" in text for text in named.values())
+        _refuse_faulty(name, named, None if generates else words, order, metrics)
         parsed = [Pattern.parse(each, source) for each, source in named.items()]
-        spoken = Verbalizer("default", {label: words[label] for label in order})
+        spoken = Verbalizer("none" if generates else "default", {label: words[label] for label in order})
         inputs = dict.fromkeys(used for pattern in parsed for used in pattern.fields) | dict.fromkeys(spoken.fields)
         pvps = tuple(PVP(pattern, letters(order) if lists(pattern.parts) else spoken) for pattern in parsed)
-        return cls(name=name, about=about, inputs={each: each for each in inputs}, labels=order, pvps=pvps)
+        said: dict[str, Any] = {"about": about, **({"metrics": tuple(metrics)} if metrics else {})}
+        return cls(name=name, inputs={each: each for each in inputs}, labels=order, pvps=pvps, **said)
 
 
 def name_faults(name: str) -> list[str]:
@@ -314,17 +323,23 @@ def name_faults(name: str) -> list[str]:
 
 
 def _refuse_faulty(
-    name: str, patterns: Mapping[str, str], words: Mapping[str, Sequence[str]], labels: Sequence[str]
+    name: str,
+    patterns: Mapping[str, str],
+    words: Mapping[str, Sequence[str]] | None,
+    labels: Sequence[str],
+    metrics: Sequence[str],
 ) -> None:
-    faults = name_faults(name)
+    # no words: the task asks for texts
+    generates = words is None
+    faults = name_faults(name) + list(filter(None, (metric_fault(each, generates) for each in metrics)))
     if not patterns:
         faults.append("there is no pattern. Write at least one, such as '{text} It was {mask}.'.")
-    if len(labels) < 2:
+    if len(labels) < 2 and not generates:
         faults.append("there are fewer than two labels. Give the verbalizer a word for each of two labels or more.")
     for each, source in patterns.items():
         faults += [f"pattern '{each}': {fault}" for fault in name_faults(each)]
-        faults += [f"pattern '{each}': '{source}': {fault}" for fault in pattern_faults(source, None)]
-    faults += [f"the verbalizer {fault}" for _, fault in word_faults(words, labels)]
+        faults += [f"pattern '{each}': '{source}': {fault}" for fault in pattern_faults(source, None, generates)]
+    faults += [f"the verbalizer {fault}" for _, fault in (word_faults(words, labels) if words is not None else ())]
     if faults:
         raise PatternError([Fault(f"task '{name}'", None, fault) for fault in faults])
 

@@ -18,6 +18,7 @@ from promptlab.errors import DataError, SettingError
 from promptlab.language.example import Example
 from promptlab.language.task import Task
 from promptlab.methods.method import Job, Predictor, Saved
+from promptlab.methods.patterns import labelled
 
 _UNSEEN = -30.0  # the score of a label without labelled rows: last, and still a number whose softmax has a logarithm
 
@@ -37,6 +38,7 @@ class Majority:
             DataError: a job has no labelled rows, or its task no classes.
         """
         for job in jobs:
+            labelled(job.task, numbers=True)
             if job.task.range is not None:
                 middle = _numbers(job).mean(keepdims=True)
                 yield job, Constant(job.task, middle, {"examples_seen": len(job.labelled)})
@@ -77,6 +79,7 @@ class Tfidf:
             DataError: a job has no labelled rows, or its task no classes.
         """
         for job in jobs:
+            labelled(job.task, numbers=True)
             yield job, self._fitted(job) if job.task.range is None else self._ridge(job)
 
     def _ridge(self, job: Job) -> "Linear":

@@ -10,7 +10,7 @@
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,11 +23,10 @@ from promptlab.backbone.score import Scores
 from promptlab.backbone.words import RowWords, row_words
 from promptlab.language.example import Example
 from promptlab.language.task import PVP, Task
-from promptlab.methods.demonstrations import paged
 from promptlab.methods.method import Saved
-from promptlab.methods.nearest import nearest, vectors
 from promptlab.methods.page import Kept, Page
 from promptlab.methods.predict import Ensemble, Model, own_choices
+from promptlab.methods.showing import Showing, alike, fewer, laid, row_of, spelt_row
 
 _TOGETHER = 4  # rows that must share their demonstrations before those are read apart
 
@@ -47,7 +46,7 @@ class Read(NamedTuple):
 
 
 @dataclass
-class InContext(Model):
+class InContext(Showing, Model):
     """The backbone after an instruction and demonstrations.
 
     Args:
@@ -90,8 +89,8 @@ class InContext(Model):
         asked = PVP(page.pattern(), pvp.verbalizer)
         words = row_words(self.backbone, asked, examples, own_choices(self.task, examples))
         room = words.room(len(examples))
-        shown: list[Kept] = self._shown(page, examples, room) if self.rows else [()] * len(examples)
-        return Read(_laid(page, examples, room, shown), words, shown)
+        shown = self.shown(page, examples, room)
+        return Read(laid(page, examples, room, shown), words, shown)
 
     def score(self, read: Read) -> Scores:
         """Scores of rows as they were read."""
@@ -110,25 +109,9 @@ class InContext(Model):
         """Its settings, and the rows it shows."""
         plain = ("instruction", "similar", "demonstrations", "asked", "key", "chat", "max_length", "decoding")
         config = {name: getattr(self, name) for name in plain}
-        rows = [asdict(row) | {"fields": dict(row.fields)} for row in self.rows]
+        rows = list(map(spelt_row, self.rows))
         tensors = {} if self.bias is None else {"bias": self.bias}
         return Saved("in-context", config | {"pvp": self.pvp and self.pvp.name, "rows": rows}, tensors)
-
-    def _shown(self, page: Page, examples: Sequence[Example], room: Sequence[int]) -> list[Kept]:
-        alone = page.read(examples, room=room)
-        lengths = [page.limit if cut else length for length, cut in zip(alone.lengths, alone.cut, strict=True)]
-        if not self.similar:
-            place = {row: at for at, row in enumerate(paged(len(self.rows), self.key))}
-            kept = page.fitting([tuple(range(len(self.rows)))] * len(examples), lengths, room)
-            return [tuple(sorted(one, key=place.__getitem__)) for one in kept]
-        return [one[::-1] for one in page.fitting(self._nearest(examples), lengths, room)]
-
-    def _nearest(self, examples: Sequence[Example]) -> list[Kept]:
-        inputs = tuple(self.task.inputs)
-        known = vectors(self.encoder, self.rows, inputs) if self._known is None else self._known
-        self._known, asked = known, vectors(self.encoder, examples, inputs)
-        classes = self.task.labels if self.task.fixed else ()
-        return list(map(tuple, nearest(asked, known, self.rows, self.demonstrations, classes)))
 
     def _tell(self, read: Read, found: Scores) -> None:
         if not read.shown:
@@ -137,7 +120,7 @@ class InContext(Model):
         self.facts["mass"] = float(found.mass.mean())
         if self.asked:
             self.facts["demonstrations"] = float(np.mean([len(one) for one in read.shown]))
-            self.facts["notes"] = _fewer(read.shown, self.asked)
+            self.facts["notes"] = fewer(read.shown, self.asked)
 
 
 @dataclass
@@ -178,38 +161,11 @@ class Unchanging(Contexts):
         return self.last[1].copy()
 
 
-def _fewer(shown: Sequence[Kept], asked: int) -> list[str]:
-    counts = [len(one) for one in shown]
-    less = sum(count < asked for count in counts)
-    if not less:
-        return []
-    return [f"{less} of {len(counts)} rows had fewer than {asked} demonstrations, {min(counts)} at least"]
-
-
-def _laid(page: Page, examples: Sequence[Example], room: Sequence[int], shown: Sequence[Kept]) -> Encoded:
-    parts: dict[int, Encoded] = {}
-    for one, rows in _alike(shown).items():
-        encoded = page.read([examples[row] for row in rows], one, [room[row] for row in rows])
-        parts.update((row, encoded.take([at])) for at, row in enumerate(rows))
-    return _joined([parts[row] for row in range(len(examples))])
-
-
-def _joined(rows: Sequence[Encoded]) -> Encoded:
-    return Encoded.joined(rows) if rows else Encoded([], None, [], [])
-
-
-def _alike(shown: Sequence[Kept]) -> dict[Kept, list[int]]:
-    found: dict[Kept, list[int]] = {}
-    for row, one in enumerate(shown):
-        found.setdefault(one, []).append(row)
-    return found
-
-
 def _groups(shown: Sequence[Kept]) -> list[list[int]]:
     """Rows that share their demonstrations; what few rows share is not worth reading apart."""
-    alike = list(_alike(shown).values())
-    few = sorted(row for rows in alike if len(rows) < _TOGETHER for row in rows)
-    return [*(rows for rows in alike if len(rows) >= _TOGETHER), *([few] if few else [])]
+    groups = list(alike(shown).values())
+    few = sorted(row for rows in groups if len(rows) < _TOGETHER for row in rows)
+    return [*(rows for rows in groups if len(rows) >= _TOGETHER), *([few] if few else [])]
 
 
 def restore_in_context(
@@ -217,12 +173,7 @@ def restore_in_context(
 ) -> InContext:
     """The predictor that was saved."""
     given = dict(config)
-    rows = [Example(**{**row, "fields": _fields(row["fields"]), "answers": tuple(row["answers"])})
-            for row in given.pop("rows")]  # fmt: skip
+    rows = [row_of(row) for row in given.pop("rows")]
     return InContext(
         task, backbone, Encoder(backbone), task.pvp(given.pop("pvp")), bias=tensors.get("bias"), rows=rows, **given
     )
-
-
-def _fields(fields: dict[str, Any]) -> dict[str, Any]:
-    return {name: value if isinstance(value, str) else tuple(value) for name, value in fields.items()}

@@ -23,16 +23,18 @@ from promptlab.methods.calibrate import calibrated
 from promptlab.methods.context import Contexts, InContext
 from promptlab.methods.demonstrations import asked_for, drawn, number_of
 from promptlab.methods.limits import check
-from promptlab.methods.method import Job, Predictor
+from promptlab.methods.method import Author, Job, Predictor
 from promptlab.methods.patterns import usable
+from promptlab.methods.writes import ASKING, WRITING, Writes, refuse_unread
+from promptlab.methods.writing import shown_writer
 
 
 @dataclass(frozen=True)
-class InContextLearning:
-    """Shows labelled rows before each row that is asked about.
+class InContextLearning(Writes):
+    """Shows labelled rows before each row that is asked about; see ``Writes`` for how a text is written.
 
     Args:
-        demonstrations: labelled rows a class, ``total:N`` in all, or ``all``.
+        demonstrations: labelled rows a class, ``total:N`` in all, or ``all``; of a task that asks for a text, in all.
         order: ``seed`` draws them once for all rows, ``similar`` shows each row its nearest.
         orders: draws, each with an order of its own; their scores are averaged.
         instruction: ``about``: the task's own on causal backbones, none on masked ones; ``none``; or a text.
@@ -62,13 +64,18 @@ class InContextLearning:
 
     def __post_init__(self) -> None:
         check(self, "in-context")
+        self.check_writing("in-context")
         number_of(self.demonstrations)
 
-    def fit(self, backbone: Backbone, tuning: None, jobs: Iterable[Job]) -> Iterator[tuple[Job, Predictor]]:
+    def fit(self, backbone: Backbone, tuning: None, jobs: Iterable[Job]) -> Iterator[tuple[Job, Predictor | Author]]:
         """One predictor a job; nothing is learnt but the calibration."""
         encoder = Encoder(backbone)
         for job in jobs:
+            refuse_unread(self, "in-context", job.task, (*ASKING, "orders") if job.task.generates else WRITING)
             self._check(job)
+            if job.task.generates:
+                yield job, self._author(job, encoder)
+                continue
             pvps, notes = usable(job.task, backbone, self.patterns)
             plain = [self._member(job, encoder, pvp, turn) for turn in range(self.orders) for pvp in pvps]
             members, told = calibrated(self.calibration, plain, job, self.transductive, self.pool)
@@ -85,6 +92,13 @@ class InContextLearning:
             rows=[job.labelled[row] for row in chosen], demonstrations=self.demonstrations,
             asked=asked_for(self.demonstrations, len(job.labelled), len(classes)), key=key, chat=self.chat,
             max_length=self.max_length, decoding=self.decoding,
+        )  # fmt: skip
+
+    def _author(self, job: Job, encoder: Encoder) -> Author:
+        return shown_writer(
+            job, encoder, self.patterns, self.writing(job.seed),
+            instruction_for(job.task, encoder.backbone, self.instruction), chat=self.chat, max_length=self.max_length,
+            demonstrations=self.demonstrations, similar=self.order == "similar",
         )  # fmt: skip
 
     def _check(self, job: Job) -> None:

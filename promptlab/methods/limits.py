@@ -16,7 +16,7 @@ from promptlab.errors import SettingError
 
 _COUNTS = ("steps", "batch", "student_steps", "student_batch", "budget", "max_length")
 _LEAST = {"pool": 0, "mlm_batch": 0, "lr": 0, "head_lr": 0, **dict.fromkeys(_COUNTS, 1)}
-_SHARES = ("mlm", "warmup")
+_SHARES = ("mlm", "warmup", "smoothing")
 
 
 def check(method: Any, name: str) -> None:

@@ -6,6 +6,7 @@ Lengths and rates were chosen on imdb, mnli and cola alone, with equal effort fo
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 
@@ -133,12 +134,16 @@ def _member(
     pvp: PVP | None,
     choices: Sequence[Sequence[str]] | None = None,
 ) -> Member:
-    rates = {name: float(job.settings[name]) for name in ("lr", "weight_decay") if name in job.settings}
     return Member(
         key=f"{job.task.name}/{key}/seed{job.seed}", examples=rows, targets=targets,
         labels=job.task.outputs, inputs=tuple(job.task.inputs), pvp=pvp, choices=choices,
-        unlabelled=job.unlabelled, **rates,
+        unlabelled=job.unlabelled, **rates(job),
     )  # fmt: skip
+
+
+def rates(job: Job) -> dict[str, Any]:
+    """The step size and weight decay that a job has of its own."""
+    return {name: float(job.settings[name]) for name in ("lr", "weight_decay") if name in job.settings}
 
 
 def _alike(job: Job) -> tuple[str, int, bool]:

@@ -2,13 +2,13 @@
 
     a job        one task, one sample of labelled rows, one seed
     a method     fit(backbone, tuning, jobs) yields (job, predictor), one a job, in any order
-    a predictor  scores(examples) -> (examples, labels)
+    a predictor  scores(examples) -> (examples, labels);  of a task that asks for texts  texts(examples) -> a text each
 
 ``fit`` takes all jobs at once so that it may train their members in one stack. A job's ``queries`` are scored while its
 model lives; a predictor is valid until the next one is asked for, unless ``keep()`` was called.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any, ClassVar, Protocol
@@ -74,6 +74,27 @@ class Predictor(Protocol):
         """What is needed to restore it."""
 
 
+class Author(Protocol):
+    """A predictor of a task that asks for texts, and has no labels to score."""
+
+    task: Task
+    facts: dict[str, Any]
+
+    def texts(
+        self,
+        examples: Sequence[Example],
+        told: Callable[[list[int], list[str]], None] | None = None,
+        done: Mapping[int, str] | None = None,
+    ) -> list[str]:
+        """A text a row; ``told`` is shown numbers of rows and their texts as they come, ``done`` holds earlier ones."""
+
+    def keep(self) -> "Author":
+        """The same, valid for good."""
+
+    def saved(self) -> Saved:
+        """What is needed to restore it."""
+
+
 class Method(Protocol):
     """A way of using examples."""
 
@@ -82,8 +103,8 @@ class Method(Protocol):
     learns: ClassVar[bool]
     """Whether it takes a tuning."""
 
-    def fit(self, backbone: Any, tuning: Any, jobs: Iterable[Job]) -> Iterator[tuple[Job, Predictor]]:
-        """One predictor a job."""
+    def fit(self, backbone: Any, tuning: Any, jobs: Iterable[Job]) -> Iterator[tuple[Job, Any]]:
+        """One predictor a job; an author where the task asks for texts."""
 
 
 _RESTORE = {
@@ -93,13 +114,14 @@ _RESTORE = {
     "model": "promptlab.methods.predict:restore_model",
     "in-context": "promptlab.methods.context:restore_in_context",
     "ensemble": "promptlab.methods.predict:restore_ensemble",
+    "writer": "promptlab.methods.writer:restore_writer",
 }
 
 
-def restore(task: Task, backbone: Any, saved: Saved) -> Predictor:
-    """The predictor that ``saved`` came from."""
+def restore(task: Task, backbone: Any, saved: Saved) -> Any:
+    """The predictor, or author, that ``saved`` came from."""
     module, _, name = _RESTORE[saved.kind].partition(":")
-    found: Predictor = getattr(import_module(module), name)(task, backbone, saved.config, saved.tensors)
+    found = getattr(import_module(module), name)(task, backbone, saved.config, saved.tensors)
     return found
 
 

@@ -4,9 +4,9 @@
     the same parted by the model's own separator                                            masked backbones
     user: instruction, demonstration   assistant: its word   ...   user: the row   assistant:         chat
 
-A demonstration is the pattern filled with a labelled row and its label's first word. As many are shown as fit beside
-the row, the most wanted first; none is ever cut. A row may claim half of what the model reads; of a longer one the
-text is cut, and one demonstration always stays.
+A demonstration is the pattern filled with a labelled row and its label's first word, or its first text. As many are
+shown as fit beside the row, the most wanted first; none is ever cut. A row may claim half of what the model reads; of a
+longer one the text is cut, and one demonstration always stays.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,7 +17,7 @@ from promptlab.backbone.encode import Encoded, Encoder, sound
 from promptlab.backbone.layout import until_mask
 from promptlab.errors import BackboneError, DataError
 from promptlab.language.example import Example
-from promptlab.language.grammar import Field, Mask, Part, Sep, Soft, Text
+from promptlab.language.grammar import Field, Mask, Part, Sep, Soft, Target, Text
 from promptlab.language.pattern import Pattern
 from promptlab.language.task import PVP, Task
 
@@ -65,9 +65,10 @@ class Page:
         Args:
             examples: what is asked about.
             shown: numbers of the demonstrations.
-            room: tokens of the longest label word, or of each row's longest.
+            room: tokens of the longest label word, or of each row's longest; of a text, as many as may be written.
         """
-        encoded = self.encoder.cloze(self.pattern(shown), examples, room, self.max_length)
+        read = self.encoder.source if self.pvp.pattern.generates else self.encoder.cloze
+        encoded = read(self.pattern(shown), examples, room, self.max_length)
         return as_template(self.encoder.backbone, encoded) if self.chat else encoded
 
     def fitting(self, wanted: Sequence[Kept], alone: Sequence[int], room: Sequence[int]) -> list[Kept]:
@@ -141,13 +142,15 @@ class Page:
         parts: list[Part] = [*frames[0], *([Text(self.instruction + BLANK_LINE)] if self.instruction else [])]
         for row, (question, answer) in zip(shown, zip(frames[1::2], frames[2::2], strict=False), strict=True):
             parts += [*_ended(self._filled(row, asked)), *question, Text(self._word(row)), *answer]
-        return [*parts, *_ended(asked), *frames[-1], Mask()]
+        return [*parts, *_ended(asked), *frames[-1], Target() if self.pvp.pattern.generates else Mask()]
 
     def _filled(self, row: int, parts: Sequence[Part]) -> list[Part]:
         return [shown for part in parts for shown in _filled(part, self.rows[row], lambda: self._word(row))]
 
     def _word(self, row: int) -> str:
         example = self.rows[row]
+        if self.pvp.pattern.generates:
+            return written(example, row + 1)[0]
         try:
             choices = self.task.choices(example)
             return self.pvp.verbalizer.spoken(example, choices)[self.task.gold(example)][0]
@@ -155,11 +158,27 @@ class Page:
             raise DataError(f"labelled row {row + 1}: {error}") from None
 
 
+def written(example: Example, row: int) -> tuple[str, ...]:
+    """The right texts of a labelled row, at least one.
+
+    Args:
+        example: of a task that asks for texts.
+        row: its number, for the message.
+
+    Raises:
+        DataError: it has none, or an empty one.
+    """
+    if not example.right or not all(map(str.strip, example.right)):
+        found = "an empty text" if example.right else "no text"
+        raise DataError(f"labelled row {row}: {found} to write. Write one, or leave the row out.")
+    return example.right
+
+
 def _filled(part: Part, example: Example, word: Callable[[], str]) -> list[Part]:
     match part:
         case Field():
             return [Text(" " * part.space + sound(part.read(example)))]
-        case Mask(space):
+        case Mask(space) | Target(space):
             return [Text(" " * space + sound(word()))]
         case Soft(words=None):
             return []
@@ -174,7 +193,7 @@ def _spaced(parts: Sequence[Part]) -> list[Part]:
     found: list[Part] = []
     for part in parts:
         before = found[-1] if found else None
-        if isinstance(part, Field | Mask) and isinstance(before, Text) and before.text.endswith(" "):
+        if isinstance(part, Field | Mask | Target) and isinstance(before, Text) and before.text.endswith(" "):
             found[-1], part = Text(before.text[:-1]), replace(part, space=True)
         found.append(part)
     return found

@@ -66,12 +66,13 @@ def labelled(task: Task, numbers: bool = False) -> None:
             f"{task.name}: its labels are numbers (regression), and this method chooses among labels. Write prompt, "
             "finetune, zero-shot, probe, tfidf or majority."
         )
-    none = "" if task.labels or task.candidates else "missing"
-    wrong = "texts to generate" if task.generates else none
-    if wrong:
+    if task.generates:
         raise SettingError(
-            f"{task.name}: its labels are {wrong}, which no method here takes yet. Write a fixed list of labels."
+            f"{task.name} asks for a text ({{target}}), and this method chooses among labels. Write finetune, "
+            "zero-shot or in-context."
         )
+    if not task.labels and not task.candidates:
+        raise SettingError(f"{task.name}: its labels are missing. Write a fixed list of labels.")
 
 
 def fixed(task: Task, numbers: bool = False) -> None:

@@ -8,8 +8,7 @@ All answer with scores ``(examples, labels)``, never with probabilities.
 """
 
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -26,48 +25,22 @@ from promptlab.errors import DataError, SettingError
 from promptlab.language.example import Example
 from promptlab.language.task import PVP, Task
 from promptlab.methods.method import Predictor, Saved, probabilities
-from promptlab.registry import TUNINGS
-from promptlab.tuning.tuning import Tuning
-from promptlab.tuning.words import Words
+from promptlab.methods.standing import Standing, restored
 
 
 @dataclass
-class Model:
-    """The backbone as one member has it.
+class Model(Standing):
+    """The backbone as one member has it, answering with label scores; through ``pvp``, or a head where that is None.
 
     Args:
-        task: what is asked.
-        backbone: masked or causal.
-        encoder: shared, so that texts are tokenised once.
-        pvp: pattern and label words; None reads the bare text through a head.
-        tuning: how ``state`` enters the backbone; None where nothing was learnt.
-        state: learnt tensors by name; ``head.*`` belong to the head.
         bias: subtracted from the label scores (calibration), ``(labels,)``.
         pool: what the head reads.
         decoding: how label words of several tokens are read on a masked backbone.
     """
 
-    task: Task
-    backbone: Backbone
-    encoder: Encoder
-    pvp: PVP | None = None
-    tuning: Tuning | None = None
-    state: Mapping[str, Tensor] = field(default_factory=dict)
     bias: np.ndarray | None = None
     pool: str = "cls"
-    facts: dict[str, Any] = field(default_factory=dict)
     decoding: str = "confident"
-
-    def __post_init__(self) -> None:
-        if self.tuning:
-            self.encoder = self.tuning.reading(self.encoder)
-        if isinstance(self.tuning, Words) and self.pvp:
-            self.pvp = self.tuning.spoken(self.backbone, self.pvp, self.state)
-        inside = {name: one for name, one in self.state.items() if not name.startswith("head.")}
-        self.facts.setdefault("stored_parameters", sum(one.numel() for one in inside.values()))
-        self.facts.setdefault(
-            "head_parameters", sum(one.numel() for one in self.state.values()) - self.facts["stored_parameters"]
-        )
 
     def scores(self, examples: Sequence[Example]) -> np.ndarray:
         """Label scores, ``(examples, labels)``: log-probabilities of label words, or a head's logits.
@@ -75,8 +48,7 @@ class Model:
         Where rows bring their own candidates: ``(examples, widest)``, minus infinity where a row has fewer. Where
         labels are numbers: the number itself, ``(examples, 1)``.
         """
-        inside = {name: one for name, one in self.state.items() if not name.startswith("head.")}
-        with self.tuning.applied(self.backbone, inside) if self.tuning else nullcontext():
+        with self.applied():
             found = self._cloze(self.pvp, examples).labels if self.pvp else self._head(examples)
         return self.answers(found if self.bias is None else found - self.bias)
 
@@ -91,23 +63,16 @@ class Model:
         found: np.ndarray = span.value(probabilities(scores)[:, 1:] if self.pvp else np.clip((1 + scores) / 2, 0, 1))
         return found
 
-    def keep(self) -> "Model":
-        """The same with its tensors copied to the CPU."""
-        return replace(self, state={name: one.detach().to("cpu", copy=True) for name, one in self.state.items()})
-
     def saved(self) -> Saved:
         """Its settings and tensors."""
         config = {
-            "tuning": self.tuning and {"name": self.tuning.name, "settings": asdict(self.tuning)},  # type: ignore[call-overload]
+            "tuning": self.spelt_tuning,
             "pvp": self.pvp and self.pvp.name,
             "pool": self.pool,
             "decoding": self.decoding,
-            "facts": {key: value for key, value in self.facts.items() if key.endswith("parameters")},
+            "facts": self.counts,
         }
-        tensors = {name: _array(one) for name, one in self.state.items()}
-        if self.bias is not None:
-            tensors["bias"] = self.bias
-        return Saved("model", config, tensors)
+        return Saved("model", config, self.arrays if self.bias is None else self.arrays | {"bias": self.bias})
 
     def _cloze(self, pvp: PVP, examples: Sequence[Example]) -> Asked:
         found = ask(self.encoder, pvp, examples, own_choices(self.task, examples), self.decoding)
@@ -228,33 +193,15 @@ def merge(scores: Sequence[np.ndarray], weights: np.ndarray) -> np.ndarray:
     return np.where(absent, -np.inf, np.tensordot(shares / shares.sum(), voices, axes=1))
 
 
-def _array(tensor: Tensor) -> np.ndarray:
-    kept = tensor.detach().cpu()
-    if kept.dtype == torch.bfloat16:  # NumPy lacks it; float32 holds its numbers exactly
-        kept = kept.float()
-    return kept.numpy()
-
-
 def restore_model(task: Task, backbone: Backbone, config: dict[str, Any], tensors: dict[str, np.ndarray]) -> Model:
     """The model that was saved."""
-    written = config["tuning"]
-    tuning = TUNINGS.build(written["name"], written["settings"]) if written else None
-    state = {name: torch.from_numpy(np.array(one)) for name, one in tensors.items() if name != "bias"}
-    inside = {name: one for name, one in state.items() if not name.startswith("head.") and one.is_floating_point()}
-    state |= {name: one.to(backbone.dtype) for name, one in inside.items()}
-    pvp = task.pvp(config["pvp"]) if config["pvp"] else None
+    learnt = {name: one for name, one in tensors.items() if name != "bias"}
+    tuning, state = restored(backbone, config["tuning"], learnt)
     return Model(
-        task,
-        backbone,
-        Encoder(backbone),
-        pvp,
-        tuning,
-        state,
-        tensors.get("bias"),
-        config["pool"],
-        dict(config["facts"]),
-        config.get("decoding", "confident"),
-    )
+        task, backbone, Encoder(backbone), task.pvp(config["pvp"]) if config["pvp"] else None, tuning, state,
+        dict(config["facts"]), bias=tensors.get("bias"), pool=config["pool"],
+        decoding=config.get("decoding", "confident"),
+    )  # fmt: skip
 
 
 def own_choices(task: Task, examples: Sequence[Example]) -> list[tuple[str, ...]] | None:

@@ -126,7 +126,7 @@ def _text(example: Example, rows: Sequence[Row], answer: dict[str, Any]) -> dict
     return {"fields": dict(example.fields), **answer, "patterns": list(rows)}
 
 
-def _members(predictor: Predictor) -> list[Predictor]:
+def _members(predictor: Any) -> list[Any]:
     if not isinstance(predictor, Ensemble):
         return [predictor]
     return [inner for member in predictor.members for inner in _members(member)]

@@ -22,13 +22,15 @@ from promptlab.methods.calibrate import calibrated
 from promptlab.methods.context import Contexts, InContext, Unchanging
 from promptlab.methods.in_context import instruction_for
 from promptlab.methods.limits import check
-from promptlab.methods.method import Job, Predictor
+from promptlab.methods.method import Author, Job, Predictor
 from promptlab.methods.patterns import usable
+from promptlab.methods.writes import ASKING, WRITING, Writes, refuse_unread
+from promptlab.methods.writing import shown_writer
 
 
 @dataclass(frozen=True)
-class ZeroShot:
-    """Asks without training.
+class ZeroShot(Writes):
+    """Asks without training; on a task that asks for a text, writes it after the instruction (see ``Writes`` for how).
 
     Args:
         patterns: ``first``, ``all`` (their mean), or names joined by ``+``.
@@ -55,18 +57,26 @@ class ZeroShot:
 
     def __post_init__(self) -> None:
         check(self, "zero-shot")
+        self.check_writing("zero-shot")
 
-    def fit(self, backbone: Backbone, tuning: None, jobs: Iterable[Job]) -> Iterator[tuple[Job, Predictor]]:
+    def fit(self, backbone: Backbone, tuning: None, jobs: Iterable[Job]) -> Iterator[tuple[Job, Predictor | Author]]:
         """One predictor a job; nothing is learnt but the calibration."""
         check_decoding(self.decoding)
-        encoder, same = Encoder(backbone), dict[str, Predictor]()
+        encoder, same = Encoder(backbone), dict[str, Predictor | Author]()
         for job in jobs:
-            if self.calibration == "batch":
-                yield job, self._asking(encoder, job, Contexts)
-                continue
-            if job.task.digest not in same:
-                same[job.task.digest] = self._asking(encoder, job, Unchanging)
+            refuse_unread(self, "zero-shot", job.task, ASKING if job.task.generates else WRITING)
+            alone = self.sample if job.task.generates else self.calibration == "batch"
+            if alone or job.task.digest not in same:
+                same[job.task.digest] = self._answering(encoder, job, alone)
             yield job, same[job.task.digest]
+
+    def _answering(self, encoder: Encoder, job: Job, alone: bool) -> Predictor | Author:
+        if not job.task.generates:
+            return self._asking(encoder, job, Contexts if alone else Unchanging)
+        return shown_writer(
+            job, encoder, self.patterns, self.writing(job.seed),
+            instruction_for(job.task, encoder.backbone, self.instruction), chat=self.chat, max_length=self.max_length,
+        )  # fmt: skip
 
     def _asking(self, encoder: Encoder, job: Job, kind: type[Contexts]) -> Contexts:
         backbone = encoder.backbone

@@ -34,8 +34,9 @@ from promptlab.training import losses
 from promptlab.training.clozes import together
 from promptlab.training.curves import curves
 from promptlab.training.head import HeadStack
-from promptlab.training.member import Member, Recipe, Rows, Step, join
+from promptlab.training.member import Member, Recipe, Step, join
 from promptlab.training.optim import AdamW, Group, linear
+from promptlab.training.pairs import Dealt, dealt, text_losses
 from promptlab.tuning.tuning import Learnt, Tuning, Usual
 
 log = logging.getLogger("promptlab")
@@ -79,7 +80,7 @@ def train(
     encoder = tuning.reading(encoder)
     packed = recipe.packed and tuning.packs and packable(backbone)
     recipe = replace(recipe, packed=packed)  # tried before anything is hooked
-    rows = [Rows(member, recipe, backbone, encoder) for member in members]
+    rows = [dealt(member, recipe, backbone, encoder) for member in members]
     if len({one.masker is None for one in rows}) > 1:
         raise SettingError("some members have unlabelled rows for the masked-LM loss, others none. Train them apart.")
     budget = recipe.budget or (CPU_BUDGET if backbone.device.type == "cpu" else token_budget(backbone.device))
@@ -95,7 +96,7 @@ def train(
                     raise TrainingError(
                         f"no memory for one member: {recipe.batch} rows. Write a smaller batch=."
                     ) from error
-                size, rows = max(1, size // 2), [Rows(one.member, recipe, backbone, encoder) for one in stack] + rest
+                size, rows = max(1, size // 2), [dealt(one.member, recipe, backbone, encoder) for one in stack] + rest
                 log.warning("out of memory: the stack restarts with %d members", size)
                 continue
             rows = rest
@@ -109,7 +110,7 @@ def _check_mlm(backbone: Backbone, recipe: Recipe) -> None:
         raise SettingError(f"mlm={recipe.mlm} learns from mlm_batch={recipe.mlm_batch} rows a step. Write 1 or more.")
 
 
-def stack_size(rows: Sequence[Rows], recipe: Recipe, budget: int, passes: int = 1) -> int:
+def stack_size(rows: Sequence[Dealt], recipe: Recipe, budget: int, passes: int = 1) -> int:
     """How many members train side by side: a function of the plan and the budget alone."""
     inputs = recipe.batch * max(one.spread for one in rows) + (recipe.mlm_batch if recipe.mlm else 0)
     tokens = max(one.usual for one in rows) * inputs * passes
@@ -117,12 +118,12 @@ def stack_size(rows: Sequence[Rows], recipe: Recipe, budget: int, passes: int = 
     return -(-len(rows) // -(-len(rows) // most))  # even stacks rather than a full one and a rest
 
 
-def _train_stack(backbone: Backbone, tuning: Tuning, rows: list[Rows], recipe: Recipe, advance: Any) -> list[Trained]:
+def _train_stack(backbone: Backbone, tuning: Tuning, rows: list[Dealt], recipe: Recipe, advance: Any) -> list[Trained]:
     members = [one.member for one in rows]
     generators = [generator(f"{member.key}/init") for member in members]
-    cloze = members[0].pvp is not None
+    pvps = [member.reads for member in members]
+    cloze = pvps[0] is not None
     seed = "/".join(member.key for member in members)
-    pvps = [member.pvp for member in members]
     with tuning.begin(rows[0].encoder, pvps, generators) as learnt, _dropping(backbone, tuning.dropout, seed):
         head = None if cloze else _heads(backbone, members, generators, recipe, tuning)
         optimiser = _optimiser(backbone, tuning, members, learnt, head, recipe)
@@ -145,7 +146,7 @@ def _train_stack(backbone: Backbone, tuning: Tuning, rows: list[Rows], recipe: R
 
 
 def _steps(
-    rows: list[Rows], recipe: Recipe, losses_of: Callable[[Sequence[Step]], Tensor], optimiser: AdamW, advance: Any
+    rows: list[Dealt], recipe: Recipe, losses_of: Callable[[Sequence[Step]], Tensor], optimiser: AdamW, advance: Any
 ) -> tuple[Tensor, list[int | None]]:
     active = torch.ones(len(rows), dtype=torch.bool, device=rows[0].backbone.device)
     frozen: list[int | None] = [None] * len(rows)
@@ -170,7 +171,7 @@ def _steps(
 
 def step_losses(
     backbone: Backbone,
-    rows: Sequence[Rows],
+    rows: Sequence[Dealt],
     steps: Sequence[Step],
     recipe: Recipe,
     head: HeadStack | None,
@@ -181,6 +182,8 @@ def step_losses(
     most = _most(steps)
     inputs = join([step.rows.take(_evened(step, most)) for step in steps])
     batch = pack(inputs, len(steps), backbone) if recipe.packed else pad(inputs, range(len(inputs)), backbone)
+    if rows[0].member.texts is not None:
+        return text_losses(slot_logits(backbone, batch), steps, recipe.smoothing, tuning)
     targets = _targets(steps).to(backbone.device)
     if head is not None:
         how = recipe.pool or default_pool(backbone)
@@ -327,7 +330,7 @@ def _dropouts(backbone: Backbone) -> list[tuple[torch.nn.Module, str]]:
     return found
 
 
-def _report(rows: list[Rows], lost: Tensor, step: int, frozen: list[int | None]) -> None:
+def _report(rows: list[Dealt], lost: Tensor, step: int, frozen: list[int | None]) -> None:
     for i in lost.nonzero().flatten().tolist():
         frozen[i] = step
         log.warning("%s became non-finite at step %d and was frozen; the others go on", rows[i].member.key, step)

@@ -16,7 +16,9 @@ from promptlab.backbone.backbone import Backbone
 from promptlab.backbone.device import generator
 from promptlab.backbone.encode import Encoded, Encoder
 from promptlab.language.example import Example
+from promptlab.language.pattern import Pattern
 from promptlab.language.task import PVP
+from promptlab.language.verbalizer import Verbalizer
 from promptlab.training.clozes import Asked, Clozes
 from promptlab.training.mlm import Masker
 from promptlab.training.stream import Stream
@@ -33,11 +35,13 @@ class Member:
             ``(rows,)`` are what a head's one output should say.
         labels: how many outputs a head has: one a label, or 1 for a number; 0 where rows bring their own.
         inputs: the fields a head reads, in order.
-        pvp: pattern and label words; None trains a classification head on the bare text.
+        pvp: pattern and label words; None trains a classification head on the bare text, or texts in ``pattern``.
         choices: what can be answered for each row; None where that is the task's labels.
         unlabelled: text for the auxiliary masked-LM loss.
         lr: step size, or None for the tuning's.
         weight_decay: or None for the tuning's.
+        texts: what is to be written, one a row; its ``targets`` are then not read.
+        pattern: in which it is written.
     """
 
     key: str
@@ -50,6 +54,13 @@ class Member:
     unlabelled: Sequence[Example] = ()
     lr: float | None = None
     weight_decay: float | None = None
+    texts: Sequence[str] | None = None
+    pattern: Pattern | None = None
+
+    @property
+    def reads(self) -> PVP | None:
+        """What it reads: a pattern, with label words where it has some; None for bare text."""
+        return self.pvp if self.pattern is None else PVP(self.pattern, Verbalizer("texts", {}))
 
 
 @dataclass(frozen=True)
@@ -68,6 +79,7 @@ class Recipe:
         pool: what a head reads: ``cls``, ``mean``, ``last``, or None for the backbone's own way.
         budget: tokens of a stack's step; None takes the device's.
         packed: lay short rows end to end where the model allows it (``backbone/packing.py``).
+        smoothing: share of a target token that is spread over the vocabulary, of texts.
     """
 
     steps: int
@@ -81,10 +93,11 @@ class Recipe:
     pool: str | None = None
     budget: int | None = None
     packed: bool = True
+    smoothing: float = 0.0
 
 
 class Step(NamedTuple):
-    """One member's rows of one step: first the labelled, then those for the masked-LM loss."""
+    """One member's rows of one step: first the labelled, then those for the masked-LM loss; or rows with texts."""
 
     rows: Encoded
     targets: Tensor

@@ -44,7 +44,8 @@ class Mixing(Usual):
     Args:
         experts: copies of a projection, at least two.
         share: the projection that all routes share: ``up`` (released code), ``down``, or ``none`` (the paper's text).
-        consistency: weight of the divergence between the two passes' answers; 0 leaves it out.
+        consistency: weight of the divergence between the two passes' answers, a hundred times as much on tokens of a
+            text (released code for GPT-2); 0 leaves it out.
         detach: what each pass is pulled towards does not learn from it (released code); false: the printed formula.
         second_pass_loss: the second pass learns from the labels too, its loss added to the first's.
         routing: one route for all rows of a pass (``batch``, as published), or one a ``row``.
@@ -80,13 +81,13 @@ class Mixing(Usual):
         """Twice; once where no loss reads the second."""
         return 2 if self.consistency or self.second_pass_loss else 1
 
-    def joined(self, each: Tensor, scores: Tensor) -> Tensor:
+    def joined(self, each: Tensor, scores: Tensor, agreement: float = 1.0) -> Tensor:
         """Labels on the first pass, and how far the two are apart."""
         labels = each.sum(1) if self.second_pass_loss else each[:, 0]
         if not self.consistency:
             return labels.mean(1)
         apart = divergence(scores[:, 0], scores[:, 1], self.detach)
-        return (labels + self.consistency * apart).mean(1)
+        return (labels + agreement * self.consistency * apart).mean(1)
 
     def routes(self, generators: Sequence[torch.Generator]) -> Routes:
         """Routes of a stack of so many members."""
@@ -105,7 +106,8 @@ class AdaMix(Mixing):
         r: hidden units of each expert; at most the backbone's width.
         experts: copies of a projection, at least two.
         share: the projection that all routes share: ``up``, ``down``, ``none``.
-        consistency: weight of the divergence between the two passes' answers; 0 leaves it out.
+        consistency: weight of the divergence between the two passes' answers, a hundred times as much on tokens of a
+            text (released code for GPT-2); 0 leaves it out.
         detach: what each pass is pulled towards does not learn from it; false: the printed formula.
         second_pass_loss: the second pass learns from the labels too.
         routing: one route a ``batch`` and pass, or one a ``row``.
@@ -186,7 +188,8 @@ class AdaMixLora(Mixing):
         targets: parts of a block joined by ``+`` (q k v o in gate out), or ``all``.
         experts: copies of A, at least two, and with ``share=none`` of B.
         share: ``up``: all routes share B; ``none``.
-        consistency: weight of the divergence between the two passes' answers; 0 leaves it out.
+        consistency: weight of the divergence between the two passes' answers, a hundred times as much on tokens of a
+            text (released code for GPT-2); 0 leaves it out.
         detach: what each pass is pulled towards does not learn from it; false: the printed formula.
         second_pass_loss: the second pass learns from the labels too.
         routing: one route a ``batch`` and pass, or one a ``row``.

@@ -104,9 +104,9 @@ class Mix(Usual):
         """As many as any part wants."""
         return self._often.passes
 
-    def joined(self, each: Tensor, scores: Tensor) -> Tensor:
+    def joined(self, each: Tensor, scores: Tensor, agreement: float = 1.0) -> Tensor:
         """As the part that compares its passes has it."""
-        return self._often.joined(each, scores)
+        return self._often.joined(each, scores, agreement)
 
     @cached_property
     def members(self) -> Mapping[str, Tuning]:

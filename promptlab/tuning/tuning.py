@@ -79,12 +79,13 @@ class Tuning(Protocol):
     def rate(self, backbone: Backbone, cloze: bool) -> float:
         """The learning rate where none was set."""
 
-    def joined(self, each: Tensor, scores: Tensor) -> Tensor:
+    def joined(self, each: Tensor, scores: Tensor, agreement: float = 1.0) -> Tensor:
         """Each member's loss, ``(members,)``.
 
         Args:
-            each: what every row costs against its label, ``(members, passes, rows)``.
+            each: what every row, or every token of a text, costs against what is right, ``(members, passes, rows)``.
             scores: label scores, ``(members, passes, rows, labels)``; minus infinity where a row has fewer.
+            agreement: how many times as much as on labels it counts that a row's passes agree.
         """
 
     def begin(
@@ -111,7 +112,7 @@ class Usual:
         """Once."""
         return 1
 
-    def joined(self, each: Tensor, scores: Tensor) -> Tensor:
+    def joined(self, each: Tensor, scores: Tensor, agreement: float = 1.0) -> Tensor:
         """The mean over a member's rows."""
         return each.flatten(1).mean(1)
 

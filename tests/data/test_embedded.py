@@ -125,6 +125,16 @@ def test_restaurants_have_two_different_references_and_no_source_twice():
     assert all(re.fullmatch(r"name\[[^\]]+\](, [a-z]+\[[^\]]+\]){2,7}", source) for source in sources)
 
 
+def test_restaurants_bring_their_rows_in_a_line_with_their_references():
+    task = load_task("restaurants")
+    drawn = sample(task, read_splits(task), 50, seed=0, limit=20)
+    assert (len(drawn.train), len(drawn.unlabeled), len(drawn.test)) == (50, 40, 20)
+    assert all(len(row.right) == 2 for row in drawn.train + drawn.test)
+    assert not any(row.right for row in drawn.unlabeled)
+    lines = [row.fields["source"] for row in drawn.train + drawn.unlabeled]
+    assert all(re.fullmatch(r"name : [^|\[]+( \| [a-z]+ : [^|\[]+){2,7}", line) for line in lines)
+
+
 def test_an_unknown_builtin_is_refused_with_what_there_is():
     text = (
         "task: mine\ndataset: {builtin: review}\ninputs: [text]\nlabels: [a, b]\n"

@@ -300,3 +300,60 @@ def test_sixteen_shots_of_mr_are_these_rows_for_ever():
     train, unlabeled, test = sample_shots(task, 16, 0, SHARED, limit=500)
     assert fingerprint(train) == "9977ba0979ce333c"
     assert (len(unlabeled), Counter(row.label for row in test)) == (8660 - 32, {"negative": 250, "positive": 250})
+
+
+# texts to write
+
+TABLES = Task.from_parts({"p": "{text} {target}"})
+WRITTEN = [
+    Example({"text": f"row {i}"}, f"z{i}", answers=(f"z{i}", "or so"), part=("seen", "unseen")[i % 4 == 3])
+    for i in range(40)
+]
+
+
+def test_shots_of_a_task_that_asks_for_texts_are_inputs_in_all():
+    drawn, same = (sample(TABLES, Splits(WRITTEN, WRITTEN), shots, 3) for shots in (8, "total:8"))
+    assert drawn.train == same.train
+    assert len(drawn.train) == 8
+    assert all(row.right == (row.label, "or so") for row in drawn.train)
+    assert len(drawn.unlabeled) == 32
+    assert not any(row.right for row in drawn.unlabeled)
+
+
+def test_fewer_inputs_of_a_seed_are_among_more_and_another_seed_draws_others():
+    few, more, other = (
+        sample(TABLES, Splits(WRITTEN, []), shots, seed).train for shots, seed in ((5, 0), (10, 0), (5, 1))
+    )
+    assert few == more[:5]
+    assert few != other
+
+
+def test_all_inputs_are_all_and_no_shots_are_none():
+    assert sample(TABLES, Splits(WRITTEN, []), "all", 0).train == WRITTEN
+    assert sample(TABLES, Splits(WRITTEN, []), 0, 0).train == []
+
+
+def test_too_few_inputs_say_how_many_there_are():
+    with pytest.raises(DataError, match="total:50 shots, but there are 40 rows"):
+        sample(TABLES, Splits(WRITTEN, []), 50, 0)
+
+
+def test_a_limit_of_texts_keeps_the_parts_in_their_proportion_whatever_the_texts_say():
+    kept = sample(TABLES, Splits(WRITTEN, WRITTEN), 4, 0, limit=12).test
+    assert Counter(row.part for row in kept) == {"seen": 9, "unseen": 3}
+    renamed = [Example(row.fields, f"a{99 - i}", part=row.part) for i, row in enumerate(WRITTEN)]
+    assert numbers(sample(TABLES, Splits(WRITTEN, renamed), 4, 1, limit=12).test) == numbers(kept)
+
+
+def test_a_limit_of_texts_without_parts_is_a_draw_of_all():
+    bare = [Example(row.fields, row.label) for row in WRITTEN]
+    kept = numbers(sample(TABLES, Splits(bare, bare), 4, 0, limit=7).test)
+    assert len(kept) == 7
+    assert kept != list(range(7))
+
+
+def test_the_fingerprint_changes_with_references_and_parts():
+    row = Example({"text": "a"}, "x")
+    prints = {fingerprint([one]) for one in (row, Example({"text": "a"}, "x", answers=("x", "y")))}
+    prints |= {fingerprint([Example({"text": "a"}, "x", part="seen")])}
+    assert len(prints) == 3

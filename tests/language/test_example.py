@@ -25,6 +25,12 @@ def test_removing_the_label_leaves_the_rest_and_the_original_alone():
     assert labelled.label == "positive"
 
 
+def test_removing_the_references_leaves_the_part():
+    row = Example({"source": "a"}, "One.", answers=("One.", "Two."), part="seen")
+    assert row.right == ("One.", "Two.")
+    assert row.unlabelled() == Example({"source": "a"}, part="seen")
+
+
 def test_an_example_cannot_be_changed():
     with pytest.raises(dataclasses.FrozenInstanceError):
         Example({"text": "Fine."}).label = "positive"
