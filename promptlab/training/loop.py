@@ -323,7 +323,7 @@ def _dropping(backbone: Backbone, rate: float, seed: str) -> Iterator[None]:
 def _dropouts(backbone: Backbone) -> list[tuple[torch.nn.Module, str]]:
     """Where rates stand: in modules of their own, and in an encoder-decoder's blocks and attentions as numbers."""
     modules = list(backbone.model.modules())
-    found = [(module, "p") for module in modules if isinstance(module, torch.nn.Dropout)]
+    found: list[tuple[torch.nn.Module, str]] = [(one, "p") for one in modules if isinstance(one, torch.nn.Dropout)]
     if backbone.kind == "seq2seq":
         names = ("dropout", "attention_dropout", "activation_dropout")
         found += [(one, name) for one in modules for name in names if isinstance(getattr(one, name, None), float)]
