@@ -154,7 +154,7 @@ def kind_of(config: PreTrainedConfig, raw: dict[str, Any], name: str, wanted: st
         SettingError: no such kind.
     """
     if wanted is not None and wanted not in KINDS:
-        raise SettingError(f"kind={wanted}: no such kind. Write {' or '.join(KINDS)}.")
+        raise SettingError(f"kind={wanted}: no such kind. Write masked, causal or seq2seq.")
     halves = ("seq2seq",) if config.is_encoder_decoder else ("masked", "causal")  # BART's name is in every list
     possible = [kind for kind in halves if config.model_type in KINDS[kind] or raw.get("auto_map")]
     if not possible:

@@ -315,20 +315,30 @@ def _dropping(backbone: Backbone, rate: float, seed: str) -> Iterator[None]:
     if not rate:
         yield
         return
-    modules = [module for module in backbone.model.modules() if isinstance(module, torch.nn.Dropout)]
-    own = [module.p for module in modules]
+    places = _dropouts(backbone)
+    own = [getattr(module, name) for module, name in places]
     devices = [backbone.device] if backbone.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(generator(seed).initial_seed() % 2**63)
         backbone.model.train()
-        for module in modules:
-            module.p = rate
+        for module, name in places:
+            setattr(module, name, rate)
         try:
             yield
         finally:
             backbone.model.eval()
-            for module, p in zip(modules, own, strict=True):
-                module.p = p
+            for (module, name), p in zip(places, own, strict=True):
+                setattr(module, name, p)
+
+
+def _dropouts(backbone: Backbone) -> list[tuple[torch.nn.Module, str]]:
+    """Where rates stand: in modules of their own, and in an encoder-decoder's blocks and attentions as numbers."""
+    modules = list(backbone.model.modules())
+    found: list[tuple[torch.nn.Module, str]] = [(one, "p") for one in modules if isinstance(one, torch.nn.Dropout)]
+    if backbone.kind == "seq2seq":
+        names = ("dropout", "attention_dropout", "activation_dropout")
+        found += [(one, name) for one in modules for name in names if isinstance(getattr(one, name, None), float)]
+    return found
 
 
 def _report(rows: list[Dealt], lost: Tensor, step: int, frozen: list[int | None]) -> None:

@@ -110,7 +110,7 @@ def test_a_kind_that_the_family_has_no_head_for_is_refused(folder_of):
 
 def test_an_unknown_kind_is_refused(folder_of):
     message = refusal(folder_of("bert"), SettingError, kind="maksed")
-    assert message == "kind=maksed: no such kind. Write masked or causal."
+    assert message == "kind=maksed: no such kind. Write masked, causal or seq2seq."
 
 
 def test_a_config_that_does_not_name_its_architecture_goes_by_its_type(copy_of):

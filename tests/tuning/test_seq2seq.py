@@ -22,6 +22,7 @@ from promptlab.tuning.soft import Soft
 from promptlab.tuning.unipelt import UniPelt
 
 BOTH = ["t5", "bart"]
+RATES = ("p", "dropout", "attention_dropout", "activation_dropout")
 ANY = [Full(), Top(layers=1), Lora(r=2, targets="all"), Houlsby(r=2), Lin(r=2), Ia3(), Prefix(n=2), Prefix(n=2, mid=4)]
 SOFT = [Soft(n=3), Prelayer(n=3)]
 STACKED = [Lora(r=2), Houlsby(r=2, init="paper"), Prefix(n=2, mid=4), *SOFT]
@@ -71,7 +72,7 @@ def _exactly(norm, states):
 def test_gradient_checkpointing_changes_nothing(float64, reviews, family, tuning):
     backbone = float64(family)
     for module in backbone.model.modules():  # the dropout of attentions is no module
-        for name in ("dropout", "attention_dropout", "activation_dropout"):
+        for name in RATES[1:]:
             if isinstance(getattr(module, name, None), float):
                 setattr(module, name, 0.0)
     checks.recomputes(backbone, tuning, reviews)
@@ -129,3 +130,19 @@ def test_peft_reads_what_lora_has_learnt_in_both_halves(float64, tmp_path):
     with pytest.warns(FutureWarning, match="is_gradient_checkpointing"):  # what peft asks for
         backbone.model = peft.PeftModel.from_pretrained(backbone.model, tmp_path).double()
     torch.testing.assert_close(checks.logits(backbone), wanted, **checks.CLOSE)
+
+
+@pytest.mark.parametrize("family", BOTH)
+def test_dropout_has_one_rate_everywhere_and_its_own_afterwards(fresh, reviews, family):
+    backbone, seen = fresh(family), []
+
+    def rates():
+        named = [getattr(one, name, None) for one in backbone.model.modules() for name in RATES]
+        return [one for one in named if isinstance(one, float)]
+
+    before = rates()
+    handle = backbone.entry.register_forward_pre_hook(lambda *_: seen.append(set(rates())))
+    checks.trained(backbone, Lora(r=2, dropout=0.25), [checks.member(reviews, "a")], steps=1)
+    handle.remove()
+    assert seen == [{0.25}]
+    assert rates() == before != []
