@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from promptlab.classifier import PromptClassifier
     from promptlab.data.fewshot import sample_shots
     from promptlab.errors import PromptlabError
+    from promptlab.generator import PromptGenerator
     from promptlab.lab.plan import Plan
     from promptlab.lab.results import Results
     from promptlab.language.example import Example
@@ -28,6 +29,7 @@ __all__ = [
     "Pattern",
     "Plan",
     "PromptClassifier",
+    "PromptGenerator",
     "PromptlabError",
     "Results",
     "Task",
@@ -44,6 +46,7 @@ _HOMES = {
     "Pattern": "promptlab.language.pattern",
     "Plan": "promptlab.lab.plan",
     "PromptClassifier": "promptlab.classifier",
+    "PromptGenerator": "promptlab.generator",
     "PromptlabError": "promptlab.errors",
     "Results": "promptlab.lab.results",
     "Task": "promptlab.language.task",

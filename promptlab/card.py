@@ -21,7 +21,13 @@ def model_card(content: Mapping[str, Any], task: Task, name: str) -> str:
         task: what the model answers.
         name: how the model is called: its folder, or its place on the hub.
     """
-    parts = [_head(content), _title(content, task), _facts(content, task), _asked(content, task), _learnt(content)]
+    parts = [
+        _head(content, task),
+        _title(content, task),
+        _facts(content, task),
+        _asked(content, task),
+        _learnt(content),
+    ]
     parts += [_metrics(content), _use(content, task, name)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -32,15 +38,14 @@ def base_of(content: Mapping[str, Any]) -> str:
     return (PurePath(backbone["name"]).name or "backbone") if backbone["local"] else str(backbone["name"])
 
 
-def _head(content: Mapping[str, Any]) -> str:
+def _head(content: Mapping[str, Any], task: Task) -> str:
     system, merged = content["system"], content["merged"]
     tags = ["promptlab", "few-shot", system["method"]["name"]] + (
         [system["tuning"]["name"]] if system["tuning"] else []
     )
     entries: dict[str, str | list[str]] = {"library_name": "transformers" if merged else "promptlab"}
-    entries["pipeline_tag"] = {"cloze": "fill-mask", "continuation": "text-generation"}.get(
-        merged, "text-classification"
-    )
+    tag = {"cloze": "fill-mask", "continuation": "text-generation"}.get(merged, "text-classification")
+    entries["pipeline_tag"] = "text-generation" if task.generates else tag
     if content["backbone"]:
         entries["base_model"] = base_of(content)
     entries["tags"] = list(dict.fromkeys(tags))
@@ -79,7 +84,7 @@ def _facts(content: Mapping[str, Any], task: Task) -> str:
         lines.append(f"Base model: {base_of(content)} ({where}; {one['kind']}, fingerprint {one['fingerprint'][:12]})")
     numbers = f"numbers from {task.range}" if task.range else ""
     listed = numbers or ", ".join(task.labels) or f"the candidates of each row ({task.candidates})"
-    lines.append(f"Labels: {listed}")
+    lines.append("Writes: a text" if task.generates else f"Labels: {listed}")
     lines.append(f"Reads: {', '.join(task.inputs)}")
     lines.append(f"Method: {_described(METHODS, system['method'])}")
     if system["tuning"]:
@@ -148,12 +153,19 @@ def _use(content: Mapping[str, Any], task: Task, name: str) -> str:
     if content["merged"] == "head":
         pair = '"..."' if len(inputs) == 1 else '{"text": "...", "text_pair": "..."}'
         lines = ["from transformers import pipeline", "", f'pipeline("text-classification", {written})({pair})']
+    elif content["merged"] and task.generates:
+        method = f"zero-shot:patterns={content['patterns'][0]},instruction=none"
+        asking = f'PromptGenerator(task, method="{method}", tuning=None, backbone={written})'
+        lines = ["from promptlab import PromptGenerator, load_task", "",
+                 f'task = load_task({dumps(name + "/task.yaml", ensure_ascii=False)})', f"writer = {asking}.fit()",
+                 f"writer.predict([{row}])"]  # fmt: skip
     elif content["merged"]:
         asking = f'PromptClassifier(task, method="zero-shot:patterns={content["patterns"][0]}", backbone={written})'
         lines = ["from promptlab import PromptClassifier, load_task", "",
                  f'task = load_task({dumps(name + "/task.yaml", ensure_ascii=False)})', f"classifier = {asking}.fit()",
                  f"classifier.predict([{row}])"]  # fmt: skip
     else:
-        loading = f"classifier = PromptClassifier.from_pretrained({written})"
-        lines = ["from promptlab import PromptClassifier", "", loading, f"classifier.predict([{row}])"]
+        kind, held = ("PromptGenerator", "writer") if task.generates else ("PromptClassifier", "classifier")
+        loading = f"{held} = {kind}.from_pretrained({written})"
+        lines = [f"from promptlab import {kind}", "", loading, f"{held}.predict([{row}])"]
     return "\n".join(["## Use\n", "```python", *lines, "```"])

@@ -7,33 +7,30 @@ Rows come as texts, dicts, tuples, Examples, a DataFrame, a Dataset, an array, o
 """
 
 from collections.abc import Mapping, Sequence
-from inspect import signature
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils import check_random_state
+from sklearn.base import ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
-from promptlab.backbone.backbone import Backbone, load_backbone
-from promptlab.data.given import rows_given
-from promptlab.data.sources import read_examples
+from promptlab.backbone.backbone import Backbone
 from promptlab.data.steps import taught
 from promptlab.data.targets import classes_of, labels_of
-from promptlab.errors import DataError, SettingError
-from promptlab.hub import Loaded, Origin, load_predictor, push_folder, save_predictor
+from promptlab.errors import DataError, OutputError, SettingError
+from promptlab.estimator import Estimator, seed_of
+from promptlab.hub import Loaded, Origin, load_predictor, save_predictor, saved_task
 from promptlab.language.example import Example
-from promptlab.language.library import load_task
 from promptlab.language.task import Task
 from promptlab.methods.chosen import Chosen, choose
 from promptlab.methods.method import Job, probabilities
 from promptlab.methods.shown import Shown, show, show_untrained
 from promptlab.metrics.correlation import told
 
+_GENERATOR = "Write PromptGenerator in its place."
 
-class PromptClassifier(ClassifierMixin, BaseEstimator):
+
+class PromptClassifier(ClassifierMixin, Estimator):
     """Classifies texts after a few labelled ones; or gives each a number, where the task's labels are a range.
 
     Args:
@@ -106,7 +103,7 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
         pool = [row for row in rows if row.label is None]
         pool += [] if unlabeled is None else self._read(unlabeled, task, False, "unlabeled")
         backbone = self._loaded() if chosen.method.needs_backbone else None
-        seed = _seed(self.random_state)
+        seed = seed_of(self.random_state)
         job, origin = (
             Job(task, labelled, pool, seed=seed),
             Origin(chosen.system, chosen.settings, seed, len(labelled), len(pool)),
@@ -115,9 +112,8 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
         return self._fitted(Loaded(lasting, task, backbone, origin), *classes_of(task, written))
 
     def _fitted(self, loaded: Loaded, classes: np.ndarray, order: Sequence[int]) -> "PromptClassifier":
-        self.predictor_, self.task_, self.backbone_ = loaded.predictor, loaded.task, loaded.backbone
-        self.classes_, self._order, self._origin = classes, list(order), loaded.origin
-        self.n_learnt_ = int(loaded.predictor.facts.get("stored_parameters", 0))
+        self._take(loaded)
+        self.classes_, self._order = classes, list(order)
         return self
 
     # answers
@@ -229,13 +225,6 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
     def _hint(self, task: Task) -> str:
         return " Give it a word in verbalizer=." if self.task is None else ""
 
-    def _read(self, source: Any, task: Task, labelled: bool | None, where: str) -> list[Example]:
-        return read_examples(rows_given(source, labelled, where), task, self.columns, labelled, where)
-
-    def _one_or_more(self, X: Any, task: Task) -> list[Example]:
-        one = isinstance(X, str | Mapping | Example) or (isinstance(X, tuple) and len(X) == len(task.inputs))
-        return self._read([X] if one else X, task, False, "X")
-
     # parameters
 
     def _asked(self) -> Task:
@@ -247,30 +236,12 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
                 "nothing says what to ask. Write task= (a Task, a shipped one's name, the path of a .yaml file), or "
                 'patterns=["{text} It was {mask}."] and verbalizer={"negative": "terrible", "positive": "great"}.'
             )
-        if not isinstance(self.task, Task | str | Path | None):
-            kind = type(self.task).__name__
-            raise SettingError(
-                f"task is a {kind}. Write a Task, the name of a shipped one, or the path of a .yaml file."
-            )
-        task = self._task()
+        task = Task.from_parts(self.patterns or [], self.verbalizer or {}) if self.task is None else self._named()
+        if task.generates:
+            raise SettingError(f"'{task.name}' asks for a text, and PromptClassifier chooses labels. {_GENERATOR}")
         if not (task.labels or task.candidates):
             raise SettingError(f"PromptClassifier chooses among labels, and '{task.name}' has none to choose from.")
         return task
-
-    def _task(self) -> Task:
-        if self.task is None:
-            return Task.from_parts(self.patterns or [], self.verbalizer or {})
-        return self.task if isinstance(self.task, Task) else load_task(self.task)
-
-    def _loaded(self) -> Backbone:
-        if isinstance(self.backbone, Backbone):
-            return self.backbone
-        if self.backbone is None:
-            raise SettingError(f"{self.method} needs a language model. Write backbone='mini', a folder or a hub name.")
-        wanted = (str(self.backbone), self.device, self.dtype, self.allow_new_head)
-        if getattr(self, "_held", (None,))[0] != wanted:
-            self._held = (wanted, load_backbone(*wanted[:3], allow_new_head=self.allow_new_head))
-        return self._held[1]
 
     # disk and hub
 
@@ -295,31 +266,6 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
         """
         return self._save(folder, merge, metrics, "", format)
 
-    def push_to_hub(
-        self,
-        repo: str,
-        *,
-        merge: bool = False,
-        metrics: Mapping[str, float] | None = None,
-        private: bool | None = None,
-        format: str = "promptlab",
-    ) -> str:
-        """Saves it on the hub and returns its address; no folder of this machine is told.
-
-        Args:
-            repo: ``user/model``; made if it is not there.
-            merge: as for :meth:`save_pretrained`.
-            metrics: as for :meth:`save_pretrained`.
-            private: whether only its owner sees it; the account's default where None.
-            format: as for :meth:`save_pretrained`.
-
-        Raises:
-            OutputError: the hub refuses, or cannot be reached.
-            SettingError: it cannot be merged.
-        """
-        with TemporaryDirectory() as folder:
-            return push_folder(self._save(Path(folder) / "model", merge, metrics, repo, format), repo, private)
-
     def _save(
         self,
         folder: str | Path,
@@ -332,9 +278,7 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
         named = [self.task_.labels[at] for at in self._order] if self.task_.range is None else []
         values = dict(zip(named, self.classes_.tolist(), strict=True))
         more = {"classes": values, "columns": self.columns and dict(self.columns)}
-        known = self._origin
-        origin = Origin(known.system, known.settings, known.seed, known.labelled, known.unlabelled,
-                        known.metrics if metrics is None else metrics, more)  # fmt: skip
+        origin = self._origin_with(metrics, more)
         return save_predictor(folder, self.predictor_, self.backbone_, origin, merge=merge, format=format,
                               name=name or None)  # fmt: skip
 
@@ -358,9 +302,11 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
             allow_other_backbone: lets a backbone answer that is not the one it learnt on.
 
         Raises:
-            OutputError: a file is missing, damaged, or of a newer promptlab.
+            OutputError: a file is missing, damaged, or of a newer promptlab; or it holds a generator.
             BackboneError: the backbone is missing, or is another than the one it learnt on.
         """
+        if saved_task(folder).generates:
+            raise OutputError(f"{folder} holds a generator, which writes texts and chooses no labels. {_GENERATOR}")
         loaded = load_predictor(folder, backbone, device, dtype, allow_other_backbone=allow_other_backbone)
         origin, stand, tuning = loaded.origin, loaded.backbone, loaded.origin.system.tuning
         where = backbone if isinstance(backbone, Backbone) else stand and stand.name
@@ -369,31 +315,7 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
                    allow_new_head=bool(stand and stand.new_head))  # fmt: skip
         return made._fitted(loaded, *classes_of(loaded.task, origin.more.get("classes", {})))
 
-    # scikit-learn
-
-    def __repr__(self, N_CHAR_MAX: int = 700) -> str:
-        defaults = {name: one.default for name, one in signature(type(self)).parameters.items()}
-        changed = {
-            name: getattr(self, name) for name, default in defaults.items() if getattr(self, name) is not default
-        }
-        shown = {name: value.name if isinstance(value, Task) else value for name, value in changed.items()}
-        listed = ", ".join(f"{name}={value!r}" for name, value in shown.items())
-        return f"{type(self).__name__}({listed})"
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "predictor_")
-
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.input_tags.string = tags.input_tags.one_d_array = True
-        tags.target_tags.required = False  # rows may bring their labels
+        tags.target_tags.required = False  # rows may bring their labels; ClassifierMixin says they may not
         return tags
-
-
-def _seed(state: Any) -> int:
-    if isinstance(state, int | np.integer):
-        return int(state)
-    try:
-        return int(check_random_state(state).randint(2**31 - 1))
-    except ValueError as error:
-        raise SettingError(f"random_state={state!r} cannot be. Write an int, None or a RandomState.") from error

@@ -246,10 +246,28 @@ def load_predictor(
         if stood is not None:
             stand = recover(stood, home, backbone, device, dtype, allow_other_backbone)
         saved = Saved(content["predictor"]["kind"], content["predictor"]["config"], tensors)
-        predictor = restore(task, stand, read_adapter(home, stand, saved.config) if adapter and stand else saved)
+        predictor = restore(
+            task, stand, read_adapter(home, stand, saved.kind, saved.config) if adapter and stand else saved
+        )
         if stand and stand.fingerprint != stood["fingerprint"]:
-            predictor.scores([Example({name: "x" for name in task.inputs})])  # it may be of another shape
+            _try(predictor, Example({name: "x" for name in task.inputs}))  # it may be of another shape
         return Loaded(predictor, task, stand, origin)
+
+
+def _try(predictor: Any, example: Example) -> None:
+    (predictor.texts if predictor.task.generates else predictor.scores)([example])
+
+
+def saved_task(folder: str | Path) -> Task:
+    """The task of what was saved in a folder, read before anything is loaded.
+
+    Raises:
+        OutputError: as :func:`load_predictor`.
+    """
+    home = _home(folder)
+    content = _read_about(home)
+    with _belonging(home):
+        return _read_task(home / TASK, content["labels"])
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from promptlab import __version__
-from promptlab.cli import adapt, compare, learn, look, params
+from promptlab.cli import adapt, compare, learn, look, params, reproduce
 from promptlab.cli.options import examples
 from promptlab.errors import PromptlabError
 
@@ -34,6 +34,7 @@ app.command("fit", rich_help_panel="Learn", epilog=learn.FIT, no_args_is_help=Tr
 app.command("predict", rich_help_panel="Learn", epilog=learn.PREDICT, no_args_is_help=True)(learn.predict)
 app.command("adapt", rich_help_panel="Learn", epilog=adapt.ADAPT, no_args_is_help=True)(adapt.adapt)
 app.command("compare", rich_help_panel="Learn", epilog=compare.COMPARE, no_args_is_help=True)(compare.compare)
+app.command("reproduce", rich_help_panel="Learn", epilog=reproduce.REPRODUCE, no_args_is_help=True)(reproduce.reproduce)
 
 
 def _version(wanted: bool) -> None:

@@ -14,10 +14,12 @@ if TYPE_CHECKING:
     from promptlab.lab.results import Results
 
 METHODS = "majority,tfidf,probe,zero-shot,finetune,prompt+lora,pet+lora:repetitions=1"
+WRITING = "zero-shot,in-context,finetune+prefix,finetune+lora"
 COMPARE = options.examples(
     "promptlab compare reviews",
     "promptlab compare reviews topics -m prompt+lora:r=4|8,pet+lora:repetitions=1 -k 8,16 --html report.html",
     "promptlab compare mr -m majority,tfidf,zero-shot,pet -k 16 --seeds 5 --data DIR --backbone roberta-base",
+    "promptlab compare restaurants -m in-context,finetune+prefix:n=5,finetune+lora --limit 20 --seeds 1",
     "promptlab compare mine.yaml --train 32.csv --unlabeled pool.txt --test test.csv -m tfidf,pet --json",
 )
 
@@ -30,7 +32,7 @@ def compare(
             "--methods",
             "-m",
             help="method, method+tuning, settings as name:key=value; a list by commas.",
-            show_default=METHODS,
+            show_default=f"{METHODS}; where a text is asked for {WRITING}",
         ),
     ] = None,
     shots: Annotated[
@@ -40,11 +42,11 @@ def compare(
             "-k",
             help="Labelled rows a class (a list by commas), total:32, or all.",
             rich_help_panel=options.DATA,
-            show_default="16; all with --train",
+            show_default=options.SHOTS,
         ),
     ] = None,
     seeds: Annotated[int, typer.Option(help="Runs of each, with seeds 0, 1, ...", rich_help_panel=options.DATA)] = 3,
-    backbone: options.Backbone = "mini",
+    backbone: options.Standing = None,
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
     allow_new_head: options.NewHead = False,
@@ -78,10 +80,13 @@ def compare(
 ) -> None:
     """Run several methods on the same few-shot samples and print one table."""
     from promptlab.lab.plan import Plan
+    from promptlab.language.library import load_task
     from promptlab.training.curves import tracking
 
+    writes = all(load_task(task).generates for task in tasks)
     plan = Plan(
-        tasks, methods or METHODS, shots or ("all" if train else "16"), seeds, backbone, data, train, unlabeled, test,
+        tasks, methods or (WRITING if writes else METHODS), options.shots_for(shots, writes, train), seeds,
+        options.backbone_for(backbone, writes), data, train, unlabeled, test,
         options.pairs(columns, "--columns"), limit, split_seed, device, dtype, allow_new_head,
     )  # fmt: skip
     with use(progress()), tracking(track):

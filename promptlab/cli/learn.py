@@ -1,7 +1,7 @@
-"""``fit`` and ``predict``: a classifier learnt, saved, and asked."""
+"""``fit`` and ``predict``: a classifier, or a generator of texts, learnt, saved, and asked."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from promptlab.cli import options
-from promptlab.cli.look import example_of
+from promptlab.cli.look import as_read, example_of
 from promptlab.cli.output import note, out, out_json, progress
 from promptlab.errors import DataError, OutputError, SettingError
 from promptlab.folders import place_of
@@ -23,10 +23,12 @@ if TYPE_CHECKING:
 
 FIT = options.examples(
     "promptlab fit reviews -m pet+lora -k 16 --out reviews-pet",
+    "promptlab fit restaurants -m finetune+lora --out restaurants-lora",
     "promptlab fit mine.yaml -m prompt --train 32.csv --unlabeled pool.txt --backbone roberta-base --out mine",
 )
 PREDICT = options.examples(
     "cat reviews.txt | promptlab predict reviews-pet",
+    "promptlab predict restaurants-lora --field source='name[The Eagle], kind[pub], area[riverside]'",
     "promptlab predict mnli-pet pairs.csv --columns premise=first --json",
 )
 
@@ -38,13 +40,20 @@ def fit(
         typer.Option(
             "--out",
             "-o",
-            help="Folder to save it in: a new one, or a classifier to replace.",
+            help="Folder to save it in: a new one, or a saved model to replace.",
             rich_help_panel=options.OUTPUT,
         ),
     ],
     method: Annotated[
-        str, typer.Option("--method", "-m", help="method or method+tuning.", rich_help_panel=options.MODEL)
-    ] = "pet",
+        str | None,
+        typer.Option(
+            "--method",
+            "-m",
+            help="method or method+tuning.",
+            rich_help_panel=options.MODEL,
+            show_default="pet; finetune+lora where a text is asked for",
+        ),
+    ] = None,
     shots: Annotated[
         str | None,
         typer.Option(
@@ -52,11 +61,11 @@ def fit(
             "-k",
             help="Labelled rows a class, total:32, or all.",
             rich_help_panel=options.DATA,
-            show_default="16; all with --train",
+            show_default=options.SHOTS,
         ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the draw and of the training.", rich_help_panel=options.DATA)] = 0,
-    backbone: options.Backbone = "mini",
+    backbone: options.Standing = None,
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
     allow_new_head: options.NewHead = False,
@@ -69,42 +78,75 @@ def fit(
     track: options.Track = None,
     json: options.Json = False,
 ) -> None:
-    """Learn a classifier from a few examples and save it."""
+    """Learn a classifier, or a generator of texts, from a few examples and save it."""
     from promptlab.language.library import load_task
 
-    asked, system = load_task(task), _system(method)
+    asked = load_task(task)
+    method = method or ("finetune+lora" if asked.generates else "pet")
+    system = _system(method, asked)
     with _new_folder(to):
-        drawn = _drawn(asked, shots or ("all" if train else "16"), seed, limit, data, train, unlabeled, test, columns)
-        from promptlab.classifier import PromptClassifier
+        drawn = _drawn(asked, options.shots_for(shots, asked.generates, train), seed, limit, data, train, unlabeled,
+                       test, columns)  # fmt: skip
         from promptlab.training.curves import tell, tracking, under
 
-        classifier = PromptClassifier(
+        model = _estimator(asked)(
             asked, method=str(system.method), tuning=system.tuning and str(system.tuning), random_state=seed,
-            backbone=backbone, device=device, dtype=dtype, allow_new_head=allow_new_head,
+            backbone=options.backbone_for(backbone, asked.generates), device=device, dtype=dtype,
+            allow_new_head=allow_new_head,
         )  # fmt: skip
         with use(progress()), tracking(track), under(f"{asked.name} {method}"):
-            classifier.fit(drawn.train, unlabeled=drawn.unlabeled)
-            metrics = _metrics(asked, classifier, drawn.test)
+            _fit(model, asked, drawn)
+            metrics, notes = _metrics(asked, model, drawn.test)
             tell(seed, {f"result/{name}": value for name, value in metrics.items()})
-        classifier.save_pretrained(to, metrics=metrics or None)
+        had = {name: value for name, value in metrics.items() if value is not None}
+        model.save_pretrained(to, metrics=had or None)
+    for line in notes:
+        note(line)
     if json:
         sizes = {"labelled_rows": len(drawn.train), "unlabelled_rows": len(drawn.unlabeled)}
         sizes["test_rows"] = len(drawn.test)
         out_json({"task": asked.name, "system": method, "seed": seed, "out": str(to), **sizes, "metrics": metrics})
         return
-    score = ", ".join(f"{name} {100 * value:.1f}" for name, value in metrics.items())
-    tested = f"; on {len(drawn.test)} test rows: {score}" if metrics else ""
-    out(f"{method} learnt {asked.name} from {len(drawn.train)} rows and is saved in {to}{tested}")
+    out(f"{method} learnt {asked.name} from {len(drawn.train)} rows and is saved in {to}{_tested(metrics, drawn.test)}")
 
 
-def _system(text: str) -> System:
+def _tested(metrics: Mapping[str, float | None], test: Sequence["Example"]) -> str:
+    from promptlab.lab.tables import metric_cell
+
+    score = ", ".join(f"{name} {metric_cell(name, value)}" for name, value in metrics.items())
+    return f"; on {len(test)} test rows: {score}" if metrics else ""
+
+
+def _estimator(task: "Task") -> Any:
+    if task.generates:
+        from promptlab.generator import PromptGenerator
+
+        return PromptGenerator
+    from promptlab.classifier import PromptClassifier
+
+    return PromptClassifier
+
+
+def _fit(model: Any, task: "Task", drawn: "Sample") -> None:
+    if task.generates:
+        model.fit(drawn.train or None)
+    else:
+        model.fit(drawn.train, unlabeled=drawn.unlabeled)
+
+
+def _system(text: str, task: "Task") -> System:
     """The one system of the text, seen to be possible before anything is read or loaded."""
     systems = parse_systems(text)
     if len(systems) != 1:
         raise SettingError(f"fit learns one system, and '{text}' is {len(systems)}. Use promptlab compare for several.")
     from promptlab.lab.cells import Contender
 
-    Contender.of(systems[0])
+    method = Contender.of(systems[0]).method
+    if task.generates and not getattr(method, "writes", False):
+        raise SettingError(
+            f"{task.name} asks for a text, and {text} cannot write one. Write finetune with a tuning, in-context or "
+            "zero-shot."
+        )
     return settled(systems[0])
 
 
@@ -143,11 +185,21 @@ def _drawn(
     return sample(task, splits, shots, seed, limit)
 
 
-def _metrics(task: "Task", classifier: Any, test: Sequence["Example"]) -> dict[str, float]:
+def _metrics(task: "Task", model: Any, test: Sequence["Example"]) -> tuple[dict[str, float | None], list[str]]:
+    """The task's metrics on test rows, and what there is to say of them."""
+    if not test:
+        return {}, []
+    if task.generates:
+        from promptlab.lab.outcome import text_outcome
+
+        found = text_outcome(task, test, list(model.predict([example.unlabelled() for example in test])))
+        return found.metrics, found.notes
+    return _label_metrics(task, model, test), []
+
+
+def _label_metrics(task: "Task", classifier: Any, test: Sequence["Example"]) -> dict[str, float | None]:
     from promptlab.metrics.classify import compute
 
-    if not test:
-        return {}
     gold, said = [str(example.label) for example in test], list(classifier.predict(test))
     if task.range is not None:
         from promptlab.metrics.correlation import told
@@ -179,14 +231,20 @@ def predict(
     dtype: options.Dtype = "auto",
     json: options.Json = False,
 ) -> None:
-    """Classify texts with a saved classifier: a label, or a number, a line."""
+    """Answer for texts with a saved model: a label, a number, or a text, a line."""
     if not folder.is_dir():
         raise OutputError(f"no folder {folder}. Write the one that promptlab fit --out made.")
-    from promptlab.classifier import PromptClassifier
+    from promptlab.hub import saved_task
 
-    classifier = PromptClassifier.from_pretrained(folder, backbone, device=device, dtype=dtype)
+    classifier = _estimator(saved_task(folder)).from_pretrained(folder, backbone, device=device, dtype=dtype)
     rows = _rows(classifier.task_, file, field or [], options.pairs(columns, "--columns"))
     if not rows:
+        return
+    if classifier.task_.generates:
+        with use(progress()):
+            texts = classifier.predict(rows)
+        for text in texts:
+            out_json({"text": text}) if json else out(" ".join(text.split()))
         return
     if classifier.task_.range is not None:
         with use(progress()):
@@ -230,5 +288,6 @@ def _lines(task: "Task", content: bytes) -> list["Example"]:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(f"stdin: byte 0x{content[error.start]:02x} is not UTF-8 text. Pipe UTF-8.") from None
-    lines = text.split("\n")[: -1 if text.endswith("\n") else None]  # a line in, a label out: blank ones too
-    return [Example({inputs[0]: line.removesuffix("\r")}) for line in (lines if text else [])]
+    lines = text.split("\n")[: -1 if text.endswith("\n") else None]  # a line in, an answer out: blank ones too
+    texts = [line.removesuffix("\r") for line in (lines if text else [])]
+    return [Example({inputs[0]: as_read(task, each)}) for each in texts]

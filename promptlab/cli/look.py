@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # imported when asked for, so that --help is quick
     from promptlab.language.task import Task
 
 POOL = 500  # rows that calibration=batch averages over
-KINDS = ("tasks", "methods", "tunings", "calibrations", "backbones")
+KINDS = ("tasks", "methods", "tunings", "calibrations", "metrics", "backbones", "recipes")
 CELLS = "cells"
 
 LS = options.examples("promptlab ls", "promptlab ls methods --json", "promptlab ls cells")
@@ -36,13 +36,11 @@ CHECK = options.examples(
 def ls(
     kind: Annotated[
         str | None,
-        typer.Argument(
-            metavar="tasks|methods|tunings|calibrations|backbones|cells", help="By default all but the cells."
-        ),
+        typer.Argument(metavar="|".join((*KINDS, CELLS)), help="By default all but the cells."),
     ] = None,
     json: options.Json = False,
 ) -> None:
-    """List tasks, methods, tunings, calibrations and backbones, or the cells that methods and tunings make."""
+    """List tasks, methods, tunings, metrics of texts, recipes and so on, or the cells that methods and tunings make."""
     known = (*KINDS, CELLS)
     if kind is not None and kind not in known:
         raise SettingError(f"no list '{kind}'.{did_you_mean(kind, known)} Known: {', '.join(known)}.")
@@ -67,7 +65,19 @@ def _entries(kind: str) -> Iterator[dict[str, Any]]:
 
         for task in map(load_task, task_names()):
             labels, patterns = _labels(task), len(task.pvps)
-            yield {"kind": "task", "name": task.name, "labels": labels, "patterns": patterns, "about": task.about}
+            yield {"kind": "task", "name": task.name, "labels": labels, "patterns": patterns,
+                   "metrics": list(task.metrics), "about": task.about}  # fmt: skip
+        return
+    if kind == "metrics":
+        from promptlab.metrics.texts import TEXT_METRICS
+
+        yield from ({"kind": "metric", "name": name, "about": one.about, "paper": one.paper}
+                    for name, one in TEXT_METRICS.items())  # fmt: skip
+        return
+    if kind == "recipes":
+        from promptlab.lab.recipe import about, load_recipe, recipe_names
+
+        yield from (dict(about(load_recipe(name))) for name in recipe_names())
         return
     if kind == "backbones":
         yield from ({"kind": "backbone", "name": name, "about": about} for name, about in BACKBONES)
@@ -99,7 +109,7 @@ def show(
         typer.Option(metavar="NAME=TEXT", help="An input; once for each, and once for each item of a list."),
     ] = None,
     patterns: options.Patterns = "all",
-    backbone: options.Backbone = "mini",
+    backbone: options.Standing = None,
     calibration: Annotated[
         str,
         typer.Option(
@@ -118,8 +128,11 @@ def show(
 
     asked = load_task(task)
     example = example_of(asked, text, field or [])
+    backbone = options.backbone_for(backbone, asked.generates)
     if backbone == "none":
         shown = [{"pattern": pvp.name, "text": pvp.pattern.fill(example)} for pvp in asked.select(patterns)]
+    elif asked.generates:
+        shown = _unwritten(asked, example, patterns, calibration, backbone, device, dtype)
     else:
         from promptlab.backbone.backbone import load_backbone
         from promptlab.methods.shown import show_untrained
@@ -133,6 +146,19 @@ def show(
         return
     for line in rows_lines(shown, whole=True):
         out_line(*line)
+
+
+def _unwritten(
+    task: "Task", example: "Example", patterns: str, calibration: str, backbone: str, device: str, dtype: str
+) -> list[dict[str, Any]]:
+    """What the plain model writes after each pattern."""
+    from promptlab.backbone.backbone import load_backbone
+    from promptlab.methods.wrote import show_unwritten
+
+    if calibration != "none":
+        raise SettingError(f"--calibration {calibration}: '{task.name}' asks for a text, which has no label scores.")
+    found = show_unwritten(task, load_backbone(backbone, device, dtype), [example], patterns)
+    return list(found)
 
 
 def _pool(task: "Task", data: Path | None, unlabeled: Path | None) -> Sequence["Example"]:
@@ -157,7 +183,6 @@ def example_of(task: "Task", text: str | None, fields: list[str]) -> "Example":
     Raises:
         SettingError: an input without text, a field that is no input, or ``--text`` for several inputs.
     """
-    from promptlab.data.steps import read_value
     from promptlab.language.example import Example
 
     inputs = list(task.inputs)
@@ -177,7 +202,14 @@ def example_of(task: "Task", text: str | None, fields: list[str]) -> "Example":
     if lacking:
         write = "--text ..." if len(inputs) == 1 else wanted
         raise SettingError(f"'{task.name}' needs a text for {', '.join(lacking)}. Write {write}.")
-    return Example({name: read_value(task.prepare, given[name]) for name in inputs})
+    return Example({name: as_read(task, given[name]) for name in inputs})
+
+
+def as_read(task: "Task", value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+    """An input's value as the task's step reads it (``prepare: linearise``)."""
+    from promptlab.data.steps import read_value
+
+    return read_value(task.prepare, value) if isinstance(value, str) else value
 
 
 def check(

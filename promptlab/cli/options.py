@@ -19,6 +19,16 @@ Backbone = Annotated[
         rich_help_panel=MODEL,
     ),
 ]
+Standing = Annotated[
+    str | None,
+    typer.Option(
+        "--backbone",
+        "-b",
+        help="mini (masked), smollm2 (causal), a folder, a .gguf file or a hub name.",
+        rich_help_panel=MODEL,
+        show_default="mini; smollm2 where a text is asked for",
+    ),
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.", rich_help_panel=MODEL)]
 Dtype = Annotated[
     str, typer.Option(help="auto (bfloat16 on CUDA, else float32), float32, bfloat16.", rich_help_panel=MODEL)
@@ -37,6 +47,7 @@ Patterns = Annotated[
     str,
     typer.Option(metavar="NAME+NAME", help="all, first, or names; letters and modernbert-letters are every task's."),
 ]
+SHOTS = "16; 50 rows in all where a text is asked for; all with --train"
 Train = Annotated[Path | None, typer.Option(help="File of labelled rows of your own.", rich_help_panel=DATA)]
 Unlabeled = Annotated[Path | None, typer.Option(help="File of rows without labels.", rich_help_panel=DATA)]
 Test = Annotated[Path | None, typer.Option(help="File of labelled rows to be tested on.", rich_help_panel=DATA)]
@@ -59,6 +70,16 @@ Track = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Clean JSON on stdout.", rich_help_panel=OUTPUT)]
+
+
+def backbone_for(given: str | None, writes: bool) -> str:
+    """The backbone that was named, else the usual one of the kind that is needed."""
+    return given or ("smollm2" if writes else "mini")
+
+
+def shots_for(given: str | None, writes: bool, train: Path | None) -> str:
+    """The shots that were asked for, else the usual number."""
+    return given or ("all" if train else "50" if writes else "16")
 
 
 def examples(*lines: str) -> str:

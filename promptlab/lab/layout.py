@@ -46,19 +46,20 @@ def _scores(found: Sequence[Summary]) -> Table:
     for r, name in enumerate(names):
         row = [by_place.get((name, column)) for column in columns]
         bold |= {(r, c) for c, one in enumerate(row, 1) if one and one.mean == best[columns[c - 1]]}
-        rows.append(
-            [name, *(cell_text(one.mean, one.sd) if one else "" for one in row), *_costs(list(filter(None, row)))]
-        )
-    return Table(_caption(found), ["system", *_heads(found, columns), *_COSTS], rows, frozenset(bold))
+        texts = [cell_text(one.mean, one.sd) if one else "" for one in row]
+        rows.append([name, *texts, *costs(list(filter(None, row))).values()])
+    return Table(_caption(found), ["system", *_heads(found, columns), *costs(found)], rows, frozenset(bold))
 
 
-_COSTS = ("weights learnt", "seconds", "peak memory")
-
-
-def _costs(own: Sequence[Summary]) -> list[str]:
+def costs(own: Sequence[Summary]) -> dict[str, str]:
+    """What a system cost, by the head of the column."""
     seconds = sum(one.seconds for one in own) / len(own)
     peak = max(one.peak or 0 for one in own) or None
-    return [number_text(max(one.learnt for one in own)), seconds_text(seconds), memory_text(peak)]
+    return {
+        "weights learnt": number_text(max(one.learnt for one in own)),
+        "seconds": seconds_text(seconds),
+        "peak memory": memory_text(peak),
+    }
 
 
 def _heads(found: Sequence[Summary], columns: Sequence[_Column]) -> list[str]:

@@ -2,6 +2,8 @@
 
     labels     the answer has the greatest score; beside the task's own metrics accuracy, macro-F1, calibration error
     numbers    the answer is the score itself; beside the task's own the Pearson correlation
+    texts      the task's own metrics, over the rows of each part (``bleu/seen``) and over all; one that cannot be had
+               here is None, and a note says why
 
 A row whose scores are not finite counts as answered without them: by the first label left, or by the middle of the
 range; a note says how many there were.
@@ -26,7 +28,7 @@ _BESIDE = ("accuracy", "macro_f1", "ece")  # metrics that every row has beside i
 class Outcome:
     """Metrics by name, and what a results row must say of them."""
 
-    metrics: dict[str, float]
+    metrics: dict[str, float | None]
     notes: list[str]
 
 
@@ -49,6 +51,23 @@ def outcome(task: Task, test: Sequence[Example], scores: np.ndarray) -> Outcome:
     return _of_labels(task, test, scores) if task.range is None else _of_numbers(task, task.range, test, scores)
 
 
+def text_outcome(task: Task, test: Sequence[Example], texts: Sequence[str]) -> Outcome:
+    """Metrics of texts, one a row, against each row's right texts."""
+    from promptlab.metrics.texts import missing, score_texts
+
+    def over(rows: Sequence[int]) -> dict[str, float | None]:
+        return score_texts([texts[row] for row in rows], [test[row].right for row in rows], task.metrics)
+
+    parts = dict.fromkeys(example.part for example in test if example.part is not None)
+    by_part = {part: over([row for row, one in enumerate(test) if one.part == part]) for part in parts}
+    whole = over(range(len(test)))
+    found = {f"{name}/{part}": by_part[part][name] for name in whole for part in parts}
+    ordered = {key: found.get(key, whole.get(key)) for name in whole for key in (*(f"{name}/{p}" for p in parts), name)}
+    absent = [missing(name) for name in whole if whole[name] is None]
+    empty = sum(not text.strip() for text in texts)
+    return Outcome(ordered, [*absent, *([f"{empty} test rows without a text"] if empty else [])])
+
+
 def _of_labels(task: Task, test: Sequence[Example], scores: np.ndarray) -> Outcome:
     choices, lost = [task.choices(example) for example in test], np.isnan(scores)
     usable = np.where(lost, -np.inf, scores)
@@ -59,7 +78,9 @@ def _of_labels(task: Task, test: Sequence[Example], scores: np.ndarray) -> Outco
     groups = [example.group for example in test]
     own = (None, None) if task.fixed else (choices, [example.right for example in test])
     names = dict.fromkeys([*task.metrics, *_BESIDE])
-    found = {name: compute(name, right, answers, task.labels, sure, groups, *own) for name in names}
+    found: dict[str, float | None] = {
+        name: compute(name, right, answers, task.labels, sure, groups, *own) for name in names
+    }
     return Outcome(found, _lost(lost.any(axis=1)))
 
 
@@ -67,7 +88,7 @@ def _of_numbers(task: Task, span: Range, test: Sequence[Example], scores: np.nda
     lost = ~np.isfinite(scores[:, 0])
     said, right = np.where(lost, span.middle, scores[:, 0]).tolist(), gold(task, test).tolist()
     names = dict.fromkeys([*task.metrics, *span.metrics[:1]])
-    found = {name: compute(name, right, said, ()) for name in names}
+    found: dict[str, float | None] = {name: compute(name, right, said, ()) for name in names}
     return Outcome(found, [*_lost(lost), *filter(None, [undefined(right, said)])])
 
 

@@ -94,6 +94,7 @@ class Plan:
         if not contenders or not any(able.values()):
             named = ", ".join(one.text for one in contenders) or "nothing"
             raise SettingError(f"nothing to run: {named} learns from labels, and k=0 gives none. Write -k 16, say.")
+        _refuse_writing(tasks, contenders)
         model = self._model(contenders)
         samples = {task.name: self._samples(task, shots, seeds) for task in tasks}
         return [
@@ -180,6 +181,16 @@ class Plan:
         if not splits.test:
             raise DataError(f"{task.name}: no test rows. Write --test FILE, or put test.jsonl into the data.")
         return splits
+
+
+def _refuse_writing(tasks: Sequence[Task], contenders: Sequence[Contender]) -> None:
+    writing = [task.name for task in tasks if task.generates]
+    unable = [one.text for one in contenders if not getattr(one.method, "writes", False)]
+    if writing and unable:
+        raise SettingError(
+            f"{writing[0]} asks for a text, and {', '.join(unable)} cannot write one. Write finetune with a tuning, "
+            "in-context or zero-shot."
+        )
 
 
 def identify(name: str, device: str, dtype: str) -> Model:

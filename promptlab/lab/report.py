@@ -5,10 +5,10 @@ from html import escape
 from math import ceil, floor
 
 from promptlab.lab.summary import Summary
-from promptlab.lab.tables import Table
+from promptlab.lab.tables import Table, is_share, metric_head
 
 _WIDTH, _LEFT, _RIGHT, _LINE = 720, 230, 30, 26
-_STEPS = (0.01, 0.02, 0.05, 0.1, 0.2)
+_STEPS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1b1f24; --soft: #6e7781; --line: #d0d7de; --dot: #0969da; --mean: #cf222e; }
@@ -19,7 +19,7 @@ body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); max-width: 72rem
 table { border-collapse: collapse; margin: .5rem 0 2rem; display: block; max-width: 100%; overflow-x: auto; }
 caption { text-align: left; color: var(--soft); padding-bottom: .4rem; }
 th, td { padding: .25rem .75rem; border-bottom: 1px solid var(--line); text-align: left; white-space: nowrap; }
-th.n, td.n { text-align: right; font-variant-numeric: tabular-nums; }
+td:last-child { white-space: normal; } th.n, td.n { text-align: right; font-variant-numeric: tabular-nums; }
 svg { max-width: 100%; height: auto; margin-bottom: 2rem; }
 svg text { fill: var(--ink); font: 13px system-ui, sans-serif; }
 svg .soft { fill: var(--soft); } svg line { stroke: var(--line); } svg .mean { stroke: var(--mean); stroke-width: 2; }
@@ -73,6 +73,7 @@ def _strip(group: Sequence[Summary]) -> str:
     values = [value for one in group for value in one.values]
     if not values:
         return ""
+    share = is_share(group[0].metric)
     low, high, step = _axis(values)
     height = _LINE * (len(group) + 2)
 
@@ -82,11 +83,12 @@ def _strip(group: Sequence[Summary]) -> str:
     ticks = [low + step * i for i in range(round((high - low) / step) + 1)]
     grid = "".join(
         f'<line x1="{x(tick)}" x2="{x(tick)}" y1="{_LINE}" y2="{height - _LINE}"/>'
-        f'<text class="soft" x="{x(tick)}" y="{height - 8}" text-anchor="middle">{100 * tick:.0f}</text>'
+        f'<text class="soft" x="{x(tick)}" y="{height - 8}" text-anchor="middle">{_figure(tick, share, 0)}</text>'
         for tick in ticks
     )
     lines = "".join(_line(one, round((at + 1.6) * _LINE), x) for at, one in enumerate(group))
-    title = escape(f"{group[0].task}, k={group[0].shots}, {group[0].metric} in %")
+    metric = metric_head(group[0].metric) + (" in %" if share else "")
+    title = escape(f"{group[0].task}, k={group[0].shots}, {metric}")
     box = f'viewBox="0 0 {_WIDTH} {height}" width="{_WIDTH}" role="img" aria-label="{title}"'
     return f'<svg xmlns="http://www.w3.org/2000/svg" {box}><text x="0" y="16">{title}</text>{grid}{lines}</svg>\n'
 
@@ -94,15 +96,20 @@ def _strip(group: Sequence[Summary]) -> str:
 def _line(one: Summary, y: float, x: Callable[[float], float]) -> str:
     name = escape(one.system if len(one.system) <= 32 else one.system[:31] + "…")
     label = f'<text x="{_LEFT - 12}" y="{y + 4}" text-anchor="end">{name}<title>{escape(one.system)}</title></text>'
+    share = is_share(one.metric)
     scored = [(row["seed"], row["score"]) for row in one.rows if row["score"] is not None]
     dots = [
-        f'<circle cx="{x(score)}" cy="{y}" r="5"><title>seed {seed}: {100 * score:.1f}</title></circle>'
+        f'<circle cx="{x(score)}" cy="{y}" r="5"><title>seed {seed}: {_figure(score, share, 1)}</title></circle>'
         for seed, score in scored
     ]
     if one.mean is None:
         return label
     stroke = f'<line class="mean" x1="{x(one.mean)}" x2="{x(one.mean)}" y1="{y - 9}" y2="{y + 9}"/>'
     return label + stroke + "".join(dots)
+
+
+def _figure(value: float, share: bool, places: int) -> str:
+    return f"{100 * value:.{places}f}" if share else f"{value:.2f}"
 
 
 def _axis(values: Sequence[float]) -> tuple[float, float, float]:

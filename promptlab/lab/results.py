@@ -8,6 +8,7 @@ from typing import Any
 
 from promptlab.errors import OutputError, SettingError, did_you_mean
 from promptlab.lab.layout import difference_table, score_tables
+from promptlab.lab.layout_texts import text_tables
 from promptlab.lab.report import page
 from promptlab.lab.store import Folder, Row, Store
 from promptlab.lab.summary import Difference, Summary, differences, summaries
@@ -67,10 +68,14 @@ class Results:
         return differences(self.summaries(), self.store, against)
 
     def tables(self, against: str | None = None) -> list[Table]:
-        """What there is to show: scores, a table for all tasks or one each, then the differences if there are any."""
+        """What there is to show: scores, a table for all tasks or one each, then the differences if there are any.
+
+        Of tasks that ask for texts a table each, and what the systems wrote in its tail.
+        """
         found, compared = self.summaries(), self.differences(against)
-        scores = score_tables(found)
-        return [*scores, difference_table(compared, found, against)] if compared else scores
+        labelled, writing = ([one for one in found if one.writes is writes] for writes in (False, True))
+        tables = [*score_tables(labelled), *text_tables(writing, self.store)]
+        return [*tables, difference_table(compared, found, against)] if compared else tables
 
     def to_markdown(self, against: str | None = None) -> str:
         """The tables as Markdown."""

@@ -12,7 +12,7 @@ import platform
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -22,8 +22,9 @@ import numpy as np
 
 from promptlab.errors import PromptlabError, SettingError
 from promptlab.lab.cells import Cell, Run
-from promptlab.lab.outcome import gold, outcome, width
+from promptlab.lab.outcome import gold, outcome, text_outcome, width
 from promptlab.lab.store import Finished, Row, Store
+from promptlab.lab.written import Written
 from promptlab.methods.method import Job
 from promptlab.progress import track
 from promptlab.training.curves import tell, under
@@ -39,15 +40,16 @@ class Scored:
 
     Args:
         run: which.
-        scores: of the test rows, ``(rows, labels)``; minus infinity where a row has fewer candidates than others.
+        answers: scores of the test rows, ``(rows, labels)``, minus infinity where a row has fewer candidates than
+            others; or the texts written for them.
         facts: what the predictor says of itself.
         fit_seconds: from the call to the predictor; of a stack, its share.
-        predict_seconds: scoring the test rows.
+        predict_seconds: scoring the test rows, or writing for them.
         peak_memory_bytes: of the stack; None where the system cannot say.
     """
 
     run: Run
-    scores: np.ndarray
+    answers: np.ndarray | list[str]
     facts: Mapping[str, Any]
     fit_seconds: float
     predict_seconds: float
@@ -75,7 +77,7 @@ def run_cells(cells: Sequence[Cell], store: Store, backbone: Callable[[], Any]) 
             model = backbone() if cell.contender.method.needs_backbone else None
             with under(str(cell)), track(str(cell), total=len(cell.runs)) as inner:
                 try:
-                    for finished in _rows(cell, model):
+                    for finished in _rows(cell, model, store):
                         store.write(finished)
                         _tell(finished)
                         inner(len(finished))
@@ -93,18 +95,18 @@ def _tell(finished: Sequence[Finished]) -> None:
         tell(one.row["seed"], {f"result/{name}": value for name, value in {**one.row["metrics"], **named}.items()})
 
 
-def _rows(cell: Cell, model: Any) -> Iterator[list[Finished]]:
+def _rows(cell: Cell, model: Any, store: Store) -> Iterator[list[Finished]]:
     """Finished runs, in groups that are to be written together."""
     if not cell.contender.together:
-        for scored in _scored(cell, model):
+        for scored in _scored(cell, model, store):
             yield [_finish(scored, model, [scored.run.key])]
         return
-    done = list(_scored(cell, model))
+    done = list(_scored(cell, model, store))
     keys = [one.run.key for one in done]
     yield [_finish(one, model, keys) for one in _shared(done)]
 
 
-def _scored(cell: Cell, model: Any) -> Iterator[Scored]:
+def _scored(cell: Cell, model: Any, store: Store) -> Iterator[Scored]:
     from promptlab.backbone.device import peak_memory_bytes, reset_peak
 
     runs = {id(job): (job, run) for run in cell.runs for job in [_job(run)]}
@@ -114,9 +116,12 @@ def _scored(cell: Cell, model: Any) -> Iterator[Scored]:
     for job, predictor in cell.contender.method.fit(model, cell.contender.tuning, jobs):
         fitted = time.perf_counter()
         _, run = runs.pop(id(job))
-        scores = _checked(np.asarray(predictor.scores(job.queries), dtype=np.float64), run)
+        answers, notes = (
+            _texts(predictor, job, run, store) if run.task.generates else (_scores(predictor, job, run), [])
+        )
         scored = time.perf_counter()
-        yield Scored(run, scores, dict(predictor.facts), fitted - began, scored - fitted, peak_memory_bytes())
+        facts = {**predictor.facts, "notes": [*_list(predictor.facts.get("notes")), *notes]}
+        yield Scored(run, answers, facts, fitted - began, scored - fitted, peak_memory_bytes())
         if not cell.contender.together:
             reset_peak()
         began = time.perf_counter()
@@ -129,7 +134,26 @@ def _job(run: Run) -> Job:
     return Job(run.task, run.sample.train, run.sample.unlabeled, queries=queries, seed=run.seed)
 
 
-def _checked(scores: np.ndarray, run: Run) -> np.ndarray:
+def _answers(predictor: Any, job: Job, run: Run, store: Store) -> tuple[np.ndarray | list[str], list[str]]:
+    return _texts(predictor, job, run, store) if run.task.generates else (_scores(predictor, job, run), [])
+
+
+def _texts(predictor: Any, job: Job, run: Run, store: Store) -> tuple[list[str], list[str]]:
+    """A text a query, those taken up that an earlier process wrote; and what there is to say of it."""
+    rows = len(job.queries)
+    part = store.part(run.key, {"run": run.key, "rows": rows, "versions": versions(), "git": git_hash()}, rows)
+    before = len(part.done)
+    texts = [part.done[row] for row in range(rows)] if before == rows else None
+    if texts is None:
+        texts = list(predictor.texts(job.queries, part.told, dict(part.done)))
+    if len(texts) != rows:
+        raise SettingError(f"{run.contender.text} wrote {len(texts)} texts for {rows} rows.")
+    notes = [f"{before} of {rows} texts are of an earlier process, and their time is not counted"] if before else []
+    return texts, notes
+
+
+def _scores(predictor: Any, job: Job, run: Run) -> np.ndarray:
+    scores = np.asarray(predictor.scores(job.queries), dtype=np.float64)
     wanted = (len(run.sample.test), width(run.task, run.sample.test))
     if scores.shape != wanted:
         raise SettingError(f"{run.contender.text} gave scores {scores.shape} where {wanted} (rows, labels) are due.")
@@ -141,12 +165,15 @@ def _shared(done: Sequence[Scored]) -> list[Scored]:
     fit = sum(one.fit_seconds for one in done) / len(done)
     predict = sum(one.predict_seconds for one in done) / len(done)
     peak = max((one.peak_memory_bytes or 0 for one in done), default=0) or None
-    return [Scored(one.run, one.scores, one.facts, fit, predict, peak) for one in done]
+    return [replace(one, fit_seconds=fit, predict_seconds=predict, peak_memory_bytes=peak) for one in done]
 
 
 def _finish(scored: Scored, model: Any, together: Sequence[str]) -> Finished:
+    task, test = scored.run.task, scored.run.sample.test
     row = {**_what(scored.run), **_outcome(scored), **_circumstances(scored, model), "together": list(together)}
-    return Finished(plain(row), scored.scores, gold(scored.run.task, scored.run.sample.test))
+    if isinstance(scored.answers, list):
+        return Finished(plain({**row, "texts": len(scored.answers)}), written=Written.of(test, scored.answers))
+    return Finished(plain(row), scored.answers, gold(task, test))
 
 
 def _what(run: Run) -> Row:
@@ -171,7 +198,8 @@ def _what(run: Run) -> Row:
 
 
 def _outcome(scored: Scored) -> Row:
-    task, found = scored.run.task, outcome(scored.run.task, scored.run.sample.test, scored.scores)
+    task, test, answers = scored.run.task, scored.run.sample.test, scored.answers
+    found = text_outcome(task, test, answers) if isinstance(answers, list) else outcome(task, test, answers)
     notes = [*_list(scored.facts.get("notes")), *_sample_notes(scored.run), *found.notes]
     first = found.metrics[task.metrics[0]]
     return {"metric": task.metrics[0], "score": first, "metrics": found.metrics, "notes": notes}

@@ -3,6 +3,8 @@
     OUT/<hash>/row.json     the run's row
     OUT/<hash>/scores.npz   scores (rows, labels) and gold (rows,) of its test rows, so that nothing need run again for
                             another metric, an ensemble or a comparison
+    OUT/<hash>/texts.json   in their place, where it wrote texts
+    OUT/.part-<hash>/       texts of a decode that is going on, or was cut off
 
 A run is written to ``OUT/.half-<hash>`` and renamed. Runs of one stack name each other (``together``): where one of
 them is missing, the stack is missing whole, since its members were trained side by side.
@@ -21,6 +23,8 @@ from zipfile import BadZipFile
 import numpy as np
 
 from promptlab.errors import OutputError
+from promptlab.lab.part import NAME, Part
+from promptlab.lab.written import Written
 
 log = logging.getLogger("promptlab")
 
@@ -31,17 +35,19 @@ _STALE = 60.0  # seconds: nobody writes a row for so long
 
 @dataclass(frozen=True)
 class Finished:
-    """A run's row with the scores of its test rows.
+    """A run's row with what it answered to its test rows: scores, or texts.
 
     Args:
         row: what JSON can hold.
-        scores: ``(rows, labels)``.
-        gold: label numbers, ``(rows,)``.
+        scores: ``(rows, labels)``; None where it wrote.
+        gold: label numbers, ``(rows,)``; None where it wrote.
+        written: the texts.
     """
 
     row: Row
-    scores: np.ndarray
-    gold: np.ndarray
+    scores: np.ndarray | None = None
+    gold: np.ndarray | None = None
+    written: Written | None = None
 
 
 class Store(Protocol):
@@ -55,6 +61,12 @@ class Store(Protocol):
 
     def scores(self, key: str) -> tuple[np.ndarray, np.ndarray]:
         """A run's scores ``(rows, labels)`` and gold labels ``(rows,)``."""
+
+    def written(self, key: str) -> Written:
+        """What a run wrote."""
+
+    def part(self, key: str, mark: Mapping[str, Any], rows: int) -> Part:
+        """The texts of a run that is going on, ``rows`` in all; what an earlier process wrote under ``mark`` is in."""
 
 
 @dataclass
@@ -73,7 +85,18 @@ class Memory:
 
     def scores(self, key: str) -> tuple[np.ndarray, np.ndarray]:
         """A run's scores and gold labels."""
-        return self.kept[key].scores, self.kept[key].gold
+        return _both(self.kept[key].scores, self.kept[key].gold)
+
+    def written(self, key: str) -> Written:
+        """What a run wrote."""
+        found = self.kept[key].written
+        if found is None:
+            raise OutputError(f"run {key} wrote no texts.")
+        return found
+
+    def part(self, key: str, mark: Mapping[str, Any], rows: int) -> Part:
+        """Nothing outlives the process."""
+        return Part(None, mark, rows)
 
 
 @dataclass(frozen=True)
@@ -121,6 +144,7 @@ class Folder:
                 _write_half(halves[one.row["run"]], one)
             for key, half in halves.items():
                 _put(half, self.path / key)
+                shutil.rmtree(self._part(key), ignore_errors=True)
         except OSError as error:
             raise _unwritable(self.path, error) from error
         finally:
@@ -139,6 +163,25 @@ class Folder:
             where = self.path / key
             raise OutputError(f"{where}/scores.npz cannot be read ({error}). Remove {where} and run again.") from error
 
+    def written(self, key: str) -> Written:
+        """What a run wrote.
+
+        Raises:
+            OutputError: it is gone or damaged.
+        """
+        try:
+            return _read_written(self.path / key / "texts.json")
+        except (OSError, ValueError) as error:
+            where = self.path / key
+            raise OutputError(f"{where}/texts.json cannot be read ({error}). Remove {where} and run again.") from error
+
+    def part(self, key: str, mark: Mapping[str, Any], rows: int) -> Part:
+        """The texts of a run that is going on; each batch is on disk as soon as it is told."""
+        return Part(self._part(key) / NAME, mark, rows)
+
+    def _part(self, key: str) -> Path:
+        return self.path / f".part-{key}"
+
     def _row(self, key: str) -> Row | None:
         path = self.path / key / "row.json"
         try:
@@ -146,7 +189,10 @@ class Folder:
             lacking = [name for name in _NEEDED if name not in row]
             if lacking or row["run"] != key:
                 raise ValueError(f"it lacks {', '.join(lacking)}" if lacking else f"it is the row of run {row['run']}")
-            _read_scores(path.with_name("scores.npz"))
+            if row.get("texts") is None:
+                _read_scores(path.with_name("scores.npz"))
+            elif len(_read_written(path.with_name("texts.json")).hypotheses) != row["texts"]:
+                raise ValueError("texts.json holds another number of texts than the row says")
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, ValueError, KeyError, TypeError, BadZipFile, EOFError) as error:
@@ -166,7 +212,11 @@ class Folder:
 def _write_half(half: Path, one: Finished) -> None:
     shutil.rmtree(half, ignore_errors=True)
     half.mkdir(parents=True)
-    np.savez_compressed(half / "scores.npz", scores=one.scores, gold=one.gold)
+    if one.written is not None:
+        (half / "texts.json").write_text(one.written.to_json(), encoding="utf-8")
+    else:
+        scores, gold = _both(one.scores, one.gold)
+        np.savez_compressed(half / "scores.npz", scores=scores, gold=gold)
     text = json.dumps(one.row, ensure_ascii=False, allow_nan=False, indent=1)
     (half / "row.json").write_text(text + "\n", encoding="utf-8")
 
@@ -180,6 +230,16 @@ def _put(half: Path, place: Path) -> None:
 def _read_scores(path: Path) -> tuple[np.ndarray, np.ndarray]:
     with np.load(path, allow_pickle=False) as kept:
         return kept["scores"], kept["gold"]
+
+
+def _read_written(path: Path) -> Written:
+    return Written.from_json(path.read_text(encoding="utf-8"))
+
+
+def _both(scores: np.ndarray | None, gold: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    if scores is None or gold is None:
+        raise OutputError("a run that wrote texts has no scores.")
+    return scores, gold
 
 
 def _unwritable(path: Path, error: OSError) -> OutputError:

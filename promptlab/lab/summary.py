@@ -60,6 +60,16 @@ class Summary:
         return stdev(self.values) if len(self.values) > 1 else None
 
     @property
+    def writes(self) -> bool:
+        """Whether it answers with texts."""
+        return self.rows[0].get("texts") is not None
+
+    def over(self, name: str) -> tuple[float | None, float | None]:
+        """Mean and sample deviation over seeds of one of the rows' metrics; None where there is none."""
+        values = [value for row in self.rows if (value := row["metrics"].get(name)) is not None]
+        return (mean(values) if values else None), (stdev(values) if len(values) > 1 else None)
+
+    @property
     def learnt(self) -> int:
         """Parameters stored, with the head's."""
         return max((row.get("stored_parameters") or 0) + (row.get("head_parameters") or 0) for row in self.rows)
@@ -112,7 +122,7 @@ def summaries(rows: Iterable[Row]) -> list[Summary]:
 
 
 def differences(found: Sequence[Summary], store: Store, against: str | None = None) -> list[Difference]:
-    """Every system against one.
+    """Every system against one; systems that write texts are left out.
 
     Args:
         found: summaries of any tasks and shots.
@@ -124,6 +134,8 @@ def differences(found: Sequence[Summary], store: Store, against: str | None = No
         same = [other for other in found if (other.task, other.shots) == (one.task, one.shots)]
         rival = _rival(same, against)
         if rival is None or rival is one or (against is None and _is_baseline(one)):
+            continue
+        if one.writes:  # BLEU and the like are no means over rows, and rows are all that is drawn here
             continue
         rows = _common(one, rival)
         if rows:

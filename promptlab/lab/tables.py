@@ -3,6 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+_HEADS = {
+    "bleu": "BLEU", "nist": "NIST", "meteor": "METEOR", "rouge_l": "ROUGE-L", "cider": "CIDEr", "ter": "TER",
+    "chrf": "chrF++", "rouge1": "ROUGE-1", "rouge2": "ROUGE-2", "rougeL": "ROUGE-L",
+}  # fmt: skip
+_WHOLE = ("nist", "cider")  # metrics that are no share of anything
+
 
 @dataclass(frozen=True)
 class Table:
@@ -49,6 +55,24 @@ def cell_text(mean: float | None, sd: float | None) -> str:
     if mean is None:
         return "–"
     return f"{100 * mean:.1f}" + (f" ± {100 * sd:.1f}" if sd is not None else "")
+
+
+def metric_head(name: str) -> str:
+    """How a table calls a metric: ``BLEU``, ``BLEU seen``; of a name it does not know, the name."""
+    bare, _, part = name.partition("/")
+    return f"{_HEADS.get(bare, bare)} {part}".strip()
+
+
+def metric_cell(name: str, mean: float | None, sd: float | None = None) -> str:
+    """A metric's mean over seeds: in per cent, or as it is where it is no share (``8.59 ± 0.03``)."""
+    if mean is None or is_share(name):
+        return cell_text(mean, sd)
+    return f"{mean:.2f}" + (f" ± {sd:.2f}" if sd is not None else "")
+
+
+def is_share(name: str) -> bool:
+    """Whether a metric is given in per cent."""
+    return name.partition("/")[0] not in _WHOLE
 
 
 def number_text(number: int) -> str:

@@ -33,7 +33,7 @@ def write_adapter(predictor: Predictor, folder: Path, system: str, away: bool) -
     Raises:
         SettingError: PEFT, or transformers' classifier, would answer otherwise.
     """
-    model = mergeable(predictor, system, "an adapter in PEFT's format", _INSTEAD)
+    model: Any = mergeable(predictor, system, "an adapter in PEFT's format", _INSTEAD)
     tuning: Any = model.tuning
     if model.pvp is not None and tuning.name == "soft" and slots(model.pvp.pattern, model.backbone):
         raise SettingError(
@@ -54,16 +54,17 @@ def write_adapter(predictor: Predictor, folder: Path, system: str, away: bool) -
     export_peft(folder, model.backbone, tuning, model.state, away)
 
 
-def read_adapter(folder: Path, backbone: Backbone, config: Mapping[str, Any]) -> Saved:
+def read_adapter(folder: Path, backbone: Backbone, kind: str, config: Mapping[str, Any]) -> Saved:
     """What :func:`write_adapter` wrote, as it would have been saved in the other format.
 
     Args:
         folder: with the two files.
         backbone: known to be the right one, or allowed.
-        config: of the predictor that was saved.
+        kind: of the predictor that was saved.
+        config: its settings.
     """
     while "members" in config:  # an ensemble of one
-        config = config["members"][0]["config"]
+        kind, config = config["members"][0]["kind"], config["members"][0]["config"]
     tuning, state = import_peft(folder, backbone, allow_other_backbone=True)
     written: Any = tuning
     found = {"name": tuning.name, "settings": asdict(written)}
@@ -71,7 +72,7 @@ def read_adapter(folder: Path, backbone: Backbone, config: Mapping[str, Any]) ->
         name: one.float().cpu().numpy() if one.dtype is torch.bfloat16 else one.cpu().numpy()
         for name, one in state.items()
     }
-    return Saved("model", {**config, "tuning": found}, tensors)
+    return Saved(kind, {**config, "tuning": found}, tensors)
 
 
 def _own_pool(backbone: Backbone) -> str:

@@ -1,7 +1,7 @@
 """A predictor as a plain transformers checkpoint, where one can say what it says.
 
     one model, no calibration, a tuning that folds into the weights
-    cloze     the backbone with the learnt weights, and its own language-model head
+    cloze     the backbone with the learnt weights, and its own language-model head; so where it writes texts
     head      its encoder under a classification head, where that reads what the architecture's own head reads
 
 Anything else is refused with its reason.
@@ -14,11 +14,14 @@ from promptlab.backbone.export import write_classifier, write_language_model
 from promptlab.errors import SettingError
 from promptlab.methods.method import Predictor
 from promptlab.methods.predict import Ensemble, Model
+from promptlab.methods.standing import Standing
 
 _INSTEAD = "Save it without merge."
 
 
-def mergeable(predictor: Predictor, system: str, holder: str = "a plain checkpoint", instead: str = _INSTEAD) -> Model:
+def mergeable(
+    predictor: Predictor, system: str, holder: str = "a plain checkpoint", instead: str = _INSTEAD
+) -> Standing:
     """The one model that the predictor is.
 
     Args:
@@ -37,25 +40,25 @@ def mergeable(predictor: Predictor, system: str, holder: str = "a plain checkpoi
                 "Or learn a single one: prompt, finetune, pet with unlabelled rows."
             )
         return mergeable(predictor.members[0], system, holder, instead)
-    if not isinstance(predictor, Model) or predictor.tuning is None:
+    if not isinstance(predictor, Standing) or predictor.tuning is None:
         raise SettingError(f"{system} changes no weights of a backbone, so {holder} has nothing to hold. {instead}")
     if predictor.pvp is None and predictor.task.range is not None:
         raise SettingError(
             f"{system} answers with a number from {predictor.task.range}, for which {holder} has no scale. {instead}"
         )
-    if predictor.bias is not None:
+    if isinstance(predictor, Model) and predictor.bias is not None:
         raise SettingError(f"{system} is calibrated, which {holder} cannot hold. {instead}")
     return predictor
 
 
-def manner(model: Model) -> str:
+def manner(model: Standing) -> str:
     """``head``, ``cloze`` or ``continuation``: what its checkpoint will be."""
     if model.pvp is None:
         return "head"
     return "cloze" if model.backbone.kind == "masked" else "continuation"
 
 
-def write_merged(model: Model, folder: Path, system: str) -> None:
+def write_merged(model: Standing, folder: Path, system: str) -> None:
     """Writes the checkpoint with its tokenizer.
 
     Raises:
@@ -70,7 +73,7 @@ def write_merged(model: Model, folder: Path, system: str) -> None:
                 f"{system}: what was learnt stands beside the weights of {model.backbone.name}, so it cannot be merged "
                 f"into them. {_INSTEAD}"
             )
-        if model.pvp is not None:
+        if not isinstance(model, Model) or model.pvp is not None:
             write_language_model(model.backbone, folder)
             return
         ready = model.head()
@@ -78,7 +81,7 @@ def write_merged(model: Model, folder: Path, system: str) -> None:
         write_classifier(model.backbone, ready.module, model.task.labels, model.pool, folder)
 
 
-def _hooks(model: Model) -> int:
+def _hooks(model: Standing) -> int:
     modules = list(model.backbone.model.modules())
     replaced = sum("forward" in vars(module) for module in modules)  # the word embedding's, under soft tokens
     return replaced + sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in modules)

@@ -3,6 +3,8 @@
     pattern   the text with its gap
     context   the instruction and the demonstrations that it was read after
     skipped   why it could not be asked; or
+    read      how many tokens stood before a text, and
+    wrote     the text
     guesses   the model's own words at the mask
     tokens    each label's words in pieces, with their scores
     before    label probabilities before calibration, where there is one
@@ -56,6 +58,9 @@ def _told(row: Mapping[str, Any]) -> Iterator[tuple[str, Line]]:
         yield "context", [(short(" / ".join(row["context"])), "")]
     if "skipped" in row:
         yield "skipped", [(row["skipped"], "")]
+    if "written" in row:
+        yield "read", [(f"{row['tokens']} tokens", "dim")]
+        yield "wrote", [(" ".join(row["written"].split()) or "(nothing)", "bold green")]
     if row.get("guesses"):
         yield "guesses", [("  ".join(f"{word} {share(p)}" for word, p in row["guesses"]), "")]
     if row.get("words"):

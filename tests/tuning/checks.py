@@ -33,14 +33,7 @@ TASK = Task.from_parts(
     verbalizer={"negative": ["terrible", "bad"], "positive": ["great", "good"]},
 )
 CLOSE = {"rtol": 0, "atol": 1e-10}
-SINGLE = (
-    "modernbert",
-    "llama",
-    "mistral",
-    "qwen2",
-    "qwen3",
-    "t5",
-)  # rotate or norm in single precision, whatever is asked
+SINGLE = ("modernbert", "llama", "mistral", "qwen2", "qwen3")  # rotate or norm in single precision, whatever is asked
 
 
 def member(reviews, key, pvp=0, rows=8, head=False, **rates):
