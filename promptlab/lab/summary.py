@@ -122,7 +122,7 @@ def summaries(rows: Iterable[Row]) -> list[Summary]:
 
 
 def differences(found: Sequence[Summary], store: Store, against: str | None = None) -> list[Difference]:
-    """Every system against one.
+    """Every system against one; systems that write texts are left out.
 
     Args:
         found: summaries of any tasks and shots.
@@ -134,6 +134,8 @@ def differences(found: Sequence[Summary], store: Store, against: str | None = No
         same = [other for other in found if (other.task, other.shots) == (one.task, one.shots)]
         rival = _rival(same, against)
         if rival is None or rival is one or (against is None and _is_baseline(one)):
+            continue
+        if one.writes:  # BLEU and the like are no means over rows, and rows are all that is drawn here
             continue
         rows = _common(one, rival)
         if rows:

@@ -125,5 +125,6 @@ def classifier(monkeypatch):
     module = ModuleType("promptlab.classifier")
     module.PromptClassifier = Classifier
     monkeypatch.setitem(sys.modules, "promptlab.classifier", module)
+    monkeypatch.setattr("promptlab.hub.saved_task", lambda folder: Classifier.task_)
     Classifier.made = None
     return Classifier

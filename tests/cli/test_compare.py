@@ -63,9 +63,9 @@ def test_files_of_ones_own_are_read_whole_unless_shots_are_asked_for(say, planne
 
 def test_help_tells_the_defaults(say):
     said = " ".join(say("compare", "--help").out.replace("│", " ").split())
-    methods = "(majority,tfidf,probe,zero-shot,finetune,prompt+lora,pet+lora:repetitions=1)"
-    for default in (methods, "(16; all with --train)", "3", "mini", "runs"):
-        assert f"[default: {default}]" in said
+    methods = "(majority,tfidf,probe,zero-shot,finetune,prompt+lora,pet+lora:repetitions=1; where a text is asked for"
+    for default in (methods, "(16; 50 rows in all where a text is asked for", "3]", "(mini; smollm2 where", "runs]"):
+        assert f"[default: {default}" in said
 
 
 def test_progress_goes_to_stderr(compare):

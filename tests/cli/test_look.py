@@ -34,7 +34,8 @@ def test_ls_says_what_each_calibration_takes_away_why_and_after_whom(say):
 
 def test_ls_says_json(say):
     listed = say("ls", "--json").json
-    assert {entry["kind"] for entry in listed} == {"task", "method", "tuning", "calibration", "backbone"}
+    kinds = {"task", "method", "tuning", "calibration", "metric", "backbone", "recipe"}
+    assert {entry["kind"] for entry in listed} == kinds
     pet = next(entry for entry in listed if entry["name"] == "pet")
     assert pet["papers"] == ["arXiv:2001.07676", "arXiv:2009.07118"]
 
@@ -42,7 +43,7 @@ def test_ls_says_json(say):
 def test_ls_suggests_the_nearest_kind(say):
     said = say("ls", "task")
     assert said.code == 2
-    known = "tasks, methods, tunings, calibrations, backbones, cells"
+    known = "tasks, methods, tunings, calibrations, metrics, backbones, recipes, cells"
     assert said.err == f"error: no list 'task'. Did you mean 'tasks'? Known: {known}.\n"
 
 

@@ -225,6 +225,12 @@ def test_the_tail_shows_the_same_inputs_for_every_system(make_plan):
     assert [row[1] for row in tail.rows if row[0] == "input"] == ["test dish 0", "test dish 3", "test dish 6"]
 
 
+def test_texts_have_no_differences_by_rows(make_plan):
+    results = make_plan("scribe,zero-shot:style=hot").run()
+    assert results.differences("scribe") == []
+    assert len(results.tables("scribe")) == 2
+
+
 def test_a_page_holds_the_outputs_too(make_plan, tmp_path):
     results = make_plan("scribe:style=<hot>").run()
     page = results.report(tmp_path / "page.html").read_text(encoding="utf-8")

@@ -52,13 +52,13 @@ def again(found, backbone):
     return restore(found.task, backbone, found.saved())
 
 
-@pytest.mark.parametrize("family", ["gpt2", "t5"])
-def test_eight_pairs_are_learnt_by_heart_and_given_back(fresh, notes_task, notes, family):
+@pytest.mark.parametrize(("family", "lr"), [("gpt2", 3e-3), ("t5", 1e-2)])
+def test_eight_pairs_are_learnt_by_heart_and_given_back(fresh, notes_task, notes, family, lr):
     backbone, job = fresh(family), Job(notes_task, [replace(one, answers=()) for one in notes])
     with tracking(Kept()) as kept:
-        found = fitted(Finetune(steps=300, max_tokens=24), backbone, job, Full(lr=3e-3)).keep()
+        found = fitted(Finetune(steps=150, max_tokens=24), backbone, job, Full(lr=lr)).keep()
     losses = [value for _, values in kept.rows for name, value in values.items() if name.endswith("/loss")]
-    assert losses[-1] < 0.05 < 1 < losses[0]
+    assert losses[-1] < 0.1 < 1 < losses[0]
     assert found.texts(notes) == [one.label for one in notes]
 
 
