@@ -66,7 +66,8 @@ class Estimator(BaseEstimator):
 
     def _take(self, loaded: Loaded) -> None:
         """Holds what was learnt, or read from disk."""
-        self.predictor_, self.task_, self.backbone_ = loaded.predictor, loaded.task, loaded.backbone
+        self.predictor_: Any = loaded.predictor
+        self.task_, self.backbone_ = loaded.task, loaded.backbone
         self._origin = loaded.origin
         self.n_learnt_ = int(loaded.predictor.facts.get("stored_parameters", 0))
 

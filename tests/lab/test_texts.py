@@ -58,6 +58,7 @@ class Scribe:
     needs_labels: ClassVar[bool] = False
     needs_backbone: ClassVar[bool] = False
     learns: ClassVar[bool] = False
+    writes: ClassVar[bool] = True
 
     def fit(self, backbone, tuning, jobs):
         for job in jobs:
