@@ -104,11 +104,13 @@ def asked(cell, backbone, rows):
     system = parse_system(cell.system)
     if refusal(cell.method, cell.tuning):
         choose(str(system))
-    elif refusal(cell.method, cell.tuning, cell.head):
-        choose(f"{cell.method}:{'patterns=all' if cell.head == 'cloze' else 'head_lr=1e-3'}", cell.tuning)
-    else:
-        chosen = choose(short(cell))
-        list(chosen.method.fit(backbone, chosen.tuning, [Job(TASK, rows, [row.unlabelled() for row in rows])]))
+        return
+    method = short(cell)
+    if refusal(cell.method, cell.tuning, cell.head):
+        method = f"{cell.method}:{'patterns=all' if cell.head == 'cloze' else 'head_lr=1e-3'}"
+        method = f"{method}+{cell.tuning}" if cell.tuning else method
+    chosen = choose(method)
+    list(chosen.method.fit(backbone, chosen.tuning, [Job(TASK, rows, [row.unlabelled() for row in rows])]))
 
 
 def test_a_refused_cell_is_an_error_with_the_reason_that_the_grid_gives(tiny, reviews):
