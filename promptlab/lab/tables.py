@@ -6,6 +6,7 @@ from dataclasses import dataclass
 _HEADS = {
     "bleu": "BLEU", "nist": "NIST", "meteor": "METEOR", "rouge_l": "ROUGE-L", "cider": "CIDEr", "ter": "TER",
     "chrf": "chrF++", "rouge1": "ROUGE-1", "rouge2": "ROUGE-2", "rougeL": "ROUGE-L",
+    "webnlg_bleu": "BLEU", "webnlg_meteor": "METEOR",
 }  # fmt: skip
 _WHOLE = ("nist", "cider")  # metrics that are no share of anything
 
