@@ -165,7 +165,7 @@ def test_counts_that_differ_are_refused_with_both():
 
 
 def test_an_unknown_metric_is_refused_with_the_nearest():
-    with pytest.raises(SettingError, match="no metric of texts 'rouge_1'. Did you mean 'rouge_l'"):
+    with pytest.raises(SettingError, match="no metric of texts 'rouge_1'. Did you mean 'rouge1'"):
         score_texts(SAID, RIGHT, ["rouge_1"])
     with pytest.raises(SettingError, match="words=perl: no such words. Write java or own"):
         measure(SAID, RIGHT, ["cider"], words="perl")
