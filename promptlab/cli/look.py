@@ -69,7 +69,7 @@ def _entries(kind: str) -> Iterator[dict[str, Any]]:
                    "metrics": list(task.metrics), "about": task.about}  # fmt: skip
         return
     if kind == "metrics":
-        from promptlab.metrics.texts import TEXT_METRICS
+        from promptlab.metrics.named import TEXT_METRICS
 
         yield from ({"kind": "metric", "name": name, "about": one.about, "paper": one.paper}
                     for name, one in TEXT_METRICS.items())  # fmt: skip

@@ -58,12 +58,12 @@ def test_a_killed_run_loses_nothing_that_was_finished(say, task_file, data, tmp_
     door = Path(__file__).parents[2] / "cli.py"
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     running = subprocess.Popen([sys.executable, str(door), *words, "-o", str(tmp_path / "killed")], **quiet)
-    while running.poll() is None and not list((tmp_path / "killed").glob("*/row.json")):
+    while running.poll() is None and not list((tmp_path / "killed").glob("[!.]*/row.json")):
         time.sleep(0.002)
     os.kill(running.pid, signal.SIGKILL)
     running.wait()
 
-    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "killed").glob("*/row.json")}
+    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "killed").glob("[!.]*/row.json")}
     assert kept
     assert all(json.loads(path.read_text(encoding="utf-8")) for path in kept)
     resumed, whole = say(*words, "-o", "killed").lines, say(*words, "-o", "whole").lines

@@ -3,7 +3,8 @@ import pytest
 
 from promptlab.errors import DataError, MissingExtra, SettingError
 from promptlab.metrics import jars, mteval, ptb, texts
-from promptlab.metrics.texts import TEXT_METRICS, measure, missing, score_texts
+from promptlab.metrics.named import TEXT_METRICS
+from promptlab.metrics.texts import measure, missing, score_texts
 
 ROWS = [
     (
