@@ -308,12 +308,8 @@ class PromptClassifier(ClassifierMixin, Estimator):
         if saved_task(folder).generates:
             raise OutputError(f"{folder} holds a generator, which writes texts and chooses no labels. {_GENERATOR}")
         loaded = load_predictor(folder, backbone, device, dtype, allow_other_backbone=allow_other_backbone)
-        origin, stand, tuning = loaded.origin, loaded.backbone, loaded.origin.system.tuning
-        where = backbone if isinstance(backbone, Backbone) else stand and stand.name
-        made = cls(loaded.task, method=str(origin.system.method), tuning=tuning and str(tuning), backbone=where,
-                   random_state=origin.seed, device=device, dtype=dtype, columns=origin.more.get("columns"),
-                   allow_new_head=bool(stand and stand.new_head))  # fmt: skip
-        return made._fitted(loaded, *classes_of(loaded.task, origin.more.get("classes", {})))
+        made = cls(**cls._parameters(loaded, backbone, device, dtype))
+        return made._fitted(loaded, *classes_of(loaded.task, loaded.origin.more.get("classes", {})))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

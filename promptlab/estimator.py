@@ -71,6 +71,22 @@ class Estimator(BaseEstimator):
         self._origin = loaded.origin
         self.n_learnt_ = int(loaded.predictor.facts.get("stored_parameters", 0))
 
+    @staticmethod
+    def _parameters(loaded: Loaded, backbone: Any, device: str, dtype: str) -> dict[str, Any]:
+        """The parameters of an estimator that was saved."""
+        origin, stand, tuning = loaded.origin, loaded.backbone, loaded.origin.system.tuning
+        return {
+            "task": loaded.task,
+            "method": str(origin.system.method),
+            "tuning": tuning and str(tuning),
+            "backbone": backbone if isinstance(backbone, Backbone) else stand and stand.name,
+            "random_state": origin.seed,
+            "device": device,
+            "dtype": dtype,
+            "columns": origin.more.get("columns"),
+            "allow_new_head": bool(stand and stand.new_head),
+        }
+
     def _origin_with(self, metrics: Mapping[str, float] | None, more: Mapping[str, Any]) -> Origin:
         known = self._origin
         return Origin(known.system, known.settings, known.seed, known.labelled, known.unlabelled,

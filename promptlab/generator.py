@@ -249,11 +249,7 @@ class PromptGenerator(Estimator):
         if not saved_task(folder).generates:
             raise OutputError(f"{folder} holds a classifier, which writes no texts. {_CLASSIFIER}")
         loaded = load_predictor(folder, backbone, device, dtype, allow_other_backbone=allow_other_backbone)
-        origin, stand, tuning = loaded.origin, loaded.backbone, loaded.origin.system.tuning
-        where = backbone if isinstance(backbone, Backbone) else stand and stand.name
-        made = cls(loaded.task, method=str(origin.system.method), tuning=tuning and str(tuning), backbone=where,
-                   random_state=origin.seed, device=device, dtype=dtype, columns=origin.more.get("columns"),
-                   allow_new_head=bool(stand and stand.new_head))  # fmt: skip
+        made = cls(**cls._parameters(loaded, backbone, device, dtype))
         return made._fitted(loaded)
 
 

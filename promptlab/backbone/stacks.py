@@ -66,6 +66,5 @@ def _span(numbers: Sequence[int]) -> str:
 
 
 def _each(name: str, spans: Sequence[range]) -> Iterator[str]:
-    for numbers in product(*spans):
-        left = iter(numbers)
-        yield _RANGE.sub(lambda found, left=left: str(next(left)), name)  # type: ignore[misc]
+    frame = _RANGE.sub("{}", name)
+    return (frame.format(*numbers) for numbers in product(*spans))
