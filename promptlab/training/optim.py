@@ -4,13 +4,15 @@
     w <- w - lr wd w              w <- w - lr (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps)
 
 After Loshchilov & Hutter 2019 (arXiv:1711.05101, algorithm 2). Adam is elementwise, so a member's slice moves as it
-would alone; what is not elementwise (the gradient's norm) is computed a member at a time. Whole weights, always a stack
-of one, go through torch's fused kernel: one pass over memory where plain code needs ten.
+would alone; what is not elementwise (the gradient's norm) is computed a member at a time. A stack's tensors are many
+and small, so a group moves as one matrix ``(members, numbers)``: a dozen calls where a tensor at a time needs hundreds.
+Whole weights, always a stack of one, go through torch's fused kernel: one pass over memory where plain code needs ten.
 """
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -43,12 +45,9 @@ class AdamW:
     """
 
     def __init__(self, groups: Sequence[Group], betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8):
-        self.groups = [group for group in groups if group.tensors]
+        self.groups = [one for group in groups for one in _by_dtype(group)]
         self.betas, self.eps, self.steps = betas, eps, 0
-        self.moments = [
-            [(torch.zeros_like(one), torch.zeros_like(one)) for one in group.tensors] if group.stacked else []
-            for group in self.groups
-        ]
+        self.flat = [_Flat(group) if group.stacked else None for group in self.groups]
         self.fused = [None if group.stacked else _fused(group, betas, eps) for group in self.groups]
 
     def zero_grad(self) -> None:
@@ -59,14 +58,10 @@ class AdamW:
 
     def norms(self) -> Tensor:
         """Each member's gradient norm over all its tensors, ``(members,)``."""
-        squares: list[Tensor] = []
-        for group in self.groups:
-            for tensor in group.tensors:
-                if tensor.grad is not None:
-                    flat = tensor.grad.flatten(1) if group.stacked else tensor.grad.flatten()[None]
-                    squares.append(torch.linalg.vector_norm(flat, dim=1).square())
-        if not squares:
-            return torch.zeros(len(self.groups[0].lr), device=self.groups[0].tensors[0].device)
+        squares = [
+            _whole_squares(group) if flat is None else torch.linalg.vector_norm(flat.gather(), dim=1).square()
+            for group, flat in zip(self.groups, self.flat, strict=True)
+        ]
         return torch.stack(squares).sum(0).sqrt()
 
     def state(self) -> dict[str, Tensor]:
@@ -89,17 +84,18 @@ class AdamW:
                 one["step"].fill_(float(taken))
 
     def _moments(self) -> Iterator[tuple[int, int, Tensor, Tensor]]:
-        for g, (group, moments, fused) in enumerate(zip(self.groups, self.moments, self.fused, strict=True)):
-            for i, tensor in enumerate(group.tensors):
-                if fused is None:
-                    yield g, i, *moments[i]
-                else:
-                    one = _begun(fused, tensor)
+        for g, (group, flat, fused) in enumerate(zip(self.groups, self.flat, self.fused, strict=True)):
+            if flat is not None:
+                firsts, seconds = flat.parted(flat.first), flat.parted(flat.second)
+                yield from ((g, i, *pair) for i, pair in enumerate(zip(firsts, seconds, strict=True)))
+            else:
+                for i, tensor in enumerate(group.tensors):
+                    one = _begun(cast(torch.optim.AdamW, fused), tensor)
                     yield g, i, one["exp_avg"], one["exp_avg_sq"]
 
     @torch.no_grad()
     def step(self, factor: float, norms: Tensor, active: Tensor, clip: float | None = 1.0) -> None:
-        """One update.
+        """One update, by the gradients that :meth:`norms` has measured.
 
         Args:
             factor: what the schedule multiplies the learning rates with.
@@ -109,30 +105,81 @@ class AdamW:
         """
         self.steps += 1
         scale = (clip / (norms + 1e-6)).clamp_max(1.0) if clip is not None else torch.ones_like(norms)
-        for group, moments, fused in zip(self.groups, self.moments, self.fused, strict=True):
+        still = None if bool(active.all()) else ~active[:, None]
+        for group, flat, fused in zip(self.groups, self.flat, self.fused, strict=True):
             if fused is not None:
-                _step_whole(fused, group, factor, float(scale[0]), bool(active[0]))
-                continue
-            for tensor, (first, second) in zip(group.tensors, moments, strict=True):
-                if tensor.grad is not None:
-                    grad = tensor.grad * _wide(scale, tensor)
-                    self._update(group, tensor, grad, first, second, factor, active)
+                _step_whole(fused, group, factor, float(scale[0]), still is None)
+            elif flat is not None:
+                self._update(flat, factor, scale[:, None], still)
 
-    def _update(
-        self, group: Group, tensor: Tensor, grad: Tensor, first: Tensor, second: Tensor, factor: float, active: Tensor
-    ) -> None:
-        before = None if bool(active.all()) else (tensor.clone(), first.clone(), second.clone())
+    def _update(self, flat: "_Flat", factor: float, scale: Tensor, still: Tensor | None) -> None:
         beta1, beta2 = self.betas
-        first.lerp_(grad, 1 - beta1)
-        second.mul_(beta2).addcmul_(grad, grad, value=1 - beta2)
+        values, still = flat.values(), flat.unmoved(still)
+        grad = flat.grads * scale.to(flat.grads)
+        first, second = flat.first.lerp(grad, 1 - beta1), (flat.second * beta2).addcmul_(grad, grad, value=1 - beta2)
         bias1, bias2 = 1 - beta1**self.steps, 1 - beta2**self.steps
         spread = second.sqrt().div_(math.sqrt(bias2)).add_(self.eps)
-        lr = group.lr * factor
-        tensor.mul_(1 - _wide(lr * group.weight_decay, tensor))
-        tensor.sub_(_wide(lr / bias1, tensor) * first / spread)
-        if before is not None:
-            for now, kept in zip((tensor, first, second), before, strict=True):
-                now.copy_(torch.where(_wide(active, now).bool(), now, kept))
+        lr = flat.group.lr * factor
+        moved = values * _beside(1 - lr * flat.group.weight_decay, values)
+        moved -= _beside(lr / bias1, values) * first / spread
+        if still is not None:
+            pairs = ((values, moved), (flat.first, first), (flat.second, second))
+            moved, first, second = (torch.where(still, before, after) for before, after in pairs)
+        flat.put(moved, first, second)
+
+
+class _Flat:
+    """A group's tensors side by side, ``(members, numbers)``."""
+
+    def __init__(self, group: Group):
+        self.group = group
+        self.first = torch.cat([torch.zeros_like(one).flatten(1) for one in group.tensors], 1)
+        self.second, self.grads = torch.zeros_like(self.first), self.first
+        self.without: list[int] = []  # tensors that no gradient reached
+
+    def values(self) -> Tensor:
+        """What the tensors hold."""
+        return torch.cat([one.detach().flatten(1) for one in self.group.tensors], 1)
+
+    def gather(self) -> Tensor:
+        """The gradients, zero where there is none."""
+        grads = [one.grad for one in self.group.tensors]
+        self.without = [i for i, grad in enumerate(grads) if grad is None]
+        each = zip(grads, self.group.tensors, strict=True)
+        self.grads = torch.cat([(torch.zeros_like(one) if grad is None else grad).flatten(1) for grad, one in each], 1)
+        return self.grads
+
+    def unmoved(self, still: Tensor | None) -> Tensor | None:
+        """Which numbers stay: those of frozen members, ``(members, 1)``, and of tensors without a gradient."""
+        if not self.without:
+            return still
+        alone = torch.zeros_like(self.first, dtype=torch.bool)
+        parts = self.parted(alone)
+        for i in self.without:
+            parts[i].fill_(True)
+        return alone if still is None else alone | still
+
+    def parted(self, flat: Tensor) -> list[Tensor]:
+        """Views of ``(members, numbers)`` in the tensors' shapes."""
+        parts = flat.split([one[0].numel() for one in self.group.tensors], 1)
+        return [part.view(one.shape) for part, one in zip(parts, self.group.tensors, strict=True)]
+
+    def put(self, values: Tensor, first: Tensor, second: Tensor) -> None:
+        """Takes a step's outcome."""
+        self.first, self.second = first, second
+        torch._foreach_copy_(list(self.group.tensors), self.parted(values))
+
+
+def _by_dtype(group: Group) -> list[Group]:
+    kinds = {one.dtype: None for one in group.tensors}
+    return [replace(group, tensors=[one for one in group.tensors if one.dtype == kind]) for kind in kinds]
+
+
+def _whole_squares(group: Group) -> Tensor:
+    grads = [one.grad for one in group.tensors if one.grad is not None]
+    if not grads:
+        return torch.zeros(1, device=group.tensors[0].device)
+    return torch.stack(torch._foreach_norm(grads)).square().sum()[None]
 
 
 def _fused(group: Group, betas: tuple[float, float], eps: float) -> torch.optim.AdamW:
@@ -166,9 +213,9 @@ def _step_whole(fused: torch.optim.AdamW, group: Group, factor: float, scale: fl
     fused.step()
 
 
-def _wide(vector: Tensor, tensor: Tensor) -> Tensor:
-    """A number a member, shaped to multiply ``(members, ...)``."""
-    return vector.to(tensor).view(-1, *[1] * (tensor.dim() - 1))
+def _beside(vector: Tensor, flat: Tensor) -> Tensor:
+    """A number a member, shaped to multiply ``(members, numbers)``."""
+    return vector.to(flat)[:, None]
 
 
 def linear(step: int, steps: int, warmup: float) -> float:
