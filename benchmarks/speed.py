@@ -155,7 +155,7 @@ def one_by_one(backbone: Backbone, text: str, pieces: list[int]) -> float:
     """A word's score as anybody would write it, for a BERT: fill the likeliest mask, and again."""
     tokenizer, total = backbone.tokenizer, 0.0
     masks = " ".join([tokenizer.mask_token] * len(pieces))
-    inputs = tokenizer(f"{text} It was {masks}.", return_tensors="pt")
+    inputs = tokenizer(f"{text} It was {masks}.", return_tensors="pt").to(backbone.device)
     places = (inputs["input_ids"][0] == tokenizer.mask_token_id).nonzero()[:, 0].tolist()
     waiting = dict(zip(places, pieces, strict=True))
     while waiting:
@@ -222,8 +222,9 @@ def main() -> None:
     parser.add_argument("--task", default="mr", help="another task's rows in mr's place")
     parser.add_argument("--data", type=Path, help="a folder of rows, for tasks that do not come with promptlab")
     parser.add_argument("--rows", type=int, default=200, help="of in-context")
+    parser.add_argument("--dtype", default="auto")
     options = parser.parse_args()
-    task, backbone = load_task(options.task), load_backbone(options.backbone)
+    task, backbone = load_task(options.task), load_backbone(options.backbone, dtype=options.dtype)
     drawn = sample(task, read_splits(task, options.data), 16, seed=0)
     job = Job(task, drawn.train, drawn.unlabeled, queries=drawn.test)
     for name in options.which:

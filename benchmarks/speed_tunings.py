@@ -68,7 +68,7 @@ def load(folder: Path | str, device: str) -> Backbone:
 
 def counted(device: str) -> tuple[int, int]:
     """Steps before the clock starts, and steps under it: on a CUDA device they are short and the first ones slow."""
-    return (10, 50) if device == "cuda" else (2, 11)
+    return (30, 100) if device == "cuda" else (2, 11)
 
 
 def settled(device: str) -> float:

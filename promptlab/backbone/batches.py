@@ -56,22 +56,32 @@ class Batch:
         return states[rows, self.slots] if self.places is None else states.flatten(0, 1)[self.places[rows, self.slots]]
 
 
-def pad(encoded: Encoded, rows: Sequence[int], backbone: Backbone) -> Batch:
-    """The chosen rows side by side, padded on the right (positions then count from the text's own start)."""
+def pad(encoded: Encoded, rows: Sequence[int], backbone: Backbone, multiple: int = 1) -> Batch:
+    """The chosen rows side by side, padded on the right (positions then count from the text's own start).
+
+    Args:
+        encoded: rows in ids.
+        rows: which of them.
+        backbone: whose device they go to.
+        multiple: they become a multiple of so many tokens long, as far as the backbone reads.
+    """
     ids = [encoded.ids[row] for row in rows]
     padding = backbone.tokenizer.pad_token_id or 0
-    inputs = {"input_ids": _rectangle(ids, padding), "attention_mask": _rectangle([[1] * len(one) for one in ids], 0)}
+    inputs = {"input_ids": (ids, padding), "attention_mask": ([[1] * len(one) for one in ids], 0)}
     if encoded.segments is not None:
-        inputs["token_type_ids"] = _rectangle([encoded.segments[row] for row in rows], 0)
+        inputs["token_type_ids"] = ([encoded.segments[row] for row in rows], 0)
     if encoded.replies is not None:
         replies = [encoded.replies[row] for row in rows]
-        inputs["decoder_input_ids"] = _rectangle(replies, padding)
-        inputs["decoder_attention_mask"] = _rectangle([[1] * len(one) for one in replies], 0)
+        inputs["decoder_input_ids"] = (replies, padding)
+        inputs["decoder_attention_mask"] = ([[1] * len(one) for one in replies], 0)
     slots = [encoded.slots[row] for row in rows]
     widest = max(map(len, slots), default=0)
     slots = [[*slot, *([slot[-1]] * (widest - len(slot)))] if slot else [0] * widest for slot in slots]
     return Batch(
-        {name: tensor.to(backbone.device) for name, tensor in inputs.items()},
+        {
+            name: _rectangle(each, filler, multiple, backbone.max_length).to(backbone.device)
+            for name, (each, filler) in inputs.items()
+        },
         torch.tensor(slots, dtype=torch.long, device=backbone.device).view(len(rows), widest),
     )
 
@@ -93,6 +103,7 @@ def by_length(lengths: Sequence[int], budget: int, most_rows: int | None = None)
         start = stop
 
 
-def _rectangle(rows: list[list[int]], filler: int) -> Tensor:
+def _rectangle(rows: list[list[int]], filler: int, multiple: int, most: int) -> Tensor:
     longest = max(map(len, rows))
+    longest = max(longest, min(most, -(-longest // multiple) * multiple))
     return torch.tensor([row + [filler] * (longest - len(row)) for row in rows], dtype=torch.long)

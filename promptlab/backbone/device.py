@@ -60,6 +60,11 @@ def token_budget(device: torch.device) -> int:
     return 1024 * max(4, min(128, 2 * gibibytes))
 
 
+def capturing() -> bool:
+    """Whether kernels are being recorded, not run: no tensor can be asked for a number."""
+    return torch.cuda.is_available() and torch.cuda.is_current_stream_capturing()
+
+
 def generator(key: str) -> torch.Generator:
     """A CPU generator whose numbers follow from ``key`` alone, whatever ran before."""
     seed = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "little")

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from promptlab.backbone.backbone import Backbone
+from promptlab.backbone.device import capturing
 from promptlab.errors import SettingError
 
 
@@ -92,7 +93,7 @@ def marked(backbone: Backbone, places: int, then: Callable[[Tensor, Tensor], Ten
     """
 
     def read(own: Callable[[Tensor], Tensor], ids: Tensor) -> Tensor:
-        most = -int(ids.min())
+        most = 0 if capturing() else -int(ids.min())  # what is recorded has run before, and may not be looked at
         if most > places:
             raise SettingError(
                 f"a row has {most} soft tokens, but {places} were learnt. Put the pattern, or n=, back as it was."

@@ -14,7 +14,7 @@ The sum's gradient by one member's tensors is the gradient of its own loss, so a
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,26 +22,24 @@ import torch
 from torch import Tensor
 
 from promptlab.backbone.backbone import Backbone
-from promptlab.backbone.batches import pad
 from promptlab.backbone.below import Below
 from promptlab.backbone.device import generator, token_budget
 from promptlab.backbone.encode import Encoder
-from promptlab.backbone.heads import default_pool, head_for, pool
-from promptlab.backbone.packing import pack, packable
-from promptlab.backbone.score import hidden, label_scores, slot_logits
+from promptlab.backbone.heads import default_pool, head_for
+from promptlab.backbone.packing import packable
 from promptlab.errors import SettingError, TrainingError
 from promptlab.progress import track
-from promptlab.training import losses
-from promptlab.training.clozes import together
 from promptlab.training.curves import curves
 from promptlab.training.head import HeadStack
-from promptlab.training.member import Member, Recipe, Step, join
+from promptlab.training.member import Member, Recipe, Step
 from promptlab.training.optim import AdamW, Group, linear
-from promptlab.training.pairs import Dealt, dealt, text_losses
-from promptlab.tuning.tuning import Learnt, Tuning, Usual
+from promptlab.training.pairs import Dealt, dealt
+from promptlab.training.recorded import MULTIPLE, Recorded, recordable
+from promptlab.training.step import computed, laid_out, owners, step_losses
+from promptlab.tuning.tuning import Learnt, Tuning
 
 log = logging.getLogger("promptlab")
-_ONCE = Usual()
+Descent = Callable[[Sequence[Step]], Tensor]  # a step's losses, detached, with their sum's gradients in the leaves
 CPU_BUDGET = 1024  # padded tokens a step: on a CPU a stack pays only while the batch is too small to fill the cores
 
 
@@ -132,12 +130,11 @@ def _train_stack(
     with tuning.begin(rows[0].encoder, pvps, generators) as learnt, _dropping(backbone, tuning.dropout, seed):
         head = None if cloze else _heads(backbone, members, generators, recipe, tuning)
         optimiser = _optimiser(backbone, tuning, members, learnt, head, recipe)
-
-        def losses_of(steps: Sequence[Step]) -> Tensor:
-            learnt.route(owners(steps))
-            return step_losses(backbone, rows, steps, recipe, head, tuning, below)
-
-        history, frozen = _steps(rows, recipe, losses_of, optimiser, advance)
+        if below is None and recordable(rows, recipe, tuning, learnt):
+            descend = _recorded(backbone, recipe, head, tuning, optimiser)
+        else:
+            descend = _descending(backbone, rows, recipe, head, tuning, below, learnt, optimiser)
+        history, frozen = _steps(rows, recipe, descend, optimiser, advance)
         facts = {"stack": [member.key for member in members], "seen": recipe.steps * recipe.batch}
         facts |= {"mlm": rows[0].masker is not None} if recipe.mlm else {}
         return [
@@ -150,116 +147,46 @@ def _train_stack(
         ]
 
 
+def _descending(
+    backbone: Backbone, rows: list[Dealt], recipe: Recipe, head: HeadStack | None, tuning: Tuning, below: Below | None,
+    learnt: Learnt, optimiser: AdamW,
+) -> Descent:  # fmt: skip
+    def descend(steps: Sequence[Step]) -> Tensor:
+        learnt.route(owners(steps))
+        each = step_losses(backbone, rows, steps, recipe, head, tuning, below)
+        optimiser.zero_grad()
+        each.sum().backward()
+        return each.detach()
+
+    return descend
+
+
+def _recorded(backbone: Backbone, recipe: Recipe, head: HeadStack | None, tuning: Tuning, optimiser: AdamW) -> Descent:
+    leaves = [tensor for group in optimiser.groups for tensor in group.tensors]
+    run = Recorded(lambda laid: computed(backbone, laid, recipe, head, tuning), leaves)
+    return lambda steps: run(laid_out(backbone, steps, recipe, multiple=MULTIPLE))
+
+
 def _steps(
-    rows: list[Dealt], recipe: Recipe, losses_of: Callable[[Sequence[Step]], Tensor], optimiser: AdamW, advance: Any
+    rows: list[Dealt], recipe: Recipe, descend: Descent, optimiser: AdamW, advance: Any
 ) -> tuple[Tensor, list[int | None]]:
     active = torch.ones(len(rows), dtype=torch.bool, device=rows[0].backbone.device)
     frozen: list[int | None] = [None] * len(rows)
     latest = torch.full((len(rows),), torch.nan)
     record = curves([one.member.key for one in rows], optimiser.groups[0].lr, recipe.steps)
     for step in range(recipe.steps):
-        each = losses_of([one.next() for one in rows])
-        optimiser.zero_grad()
-        each.sum().backward()
+        each = descend([one.next() for one in rows])
         norms = optimiser.norms()
-        now = active & each.detach().isfinite() & norms.isfinite()
+        now = active & each.isfinite() & norms.isfinite()
         if not bool(now.all()):
             _report(rows, active & ~now, step, frozen)
         active = now
         factor = linear(step, recipe.steps, recipe.warmup)
         optimiser.step(factor, norms, active, recipe.clip)
         record(each, norms, factor)
-        latest = torch.where(active, each.detach(), latest.to(each)).cpu()
+        latest = torch.where(active, each, latest.to(each))
         advance(1)
-    return latest, frozen
-
-
-def step_losses(
-    backbone: Backbone,
-    rows: Sequence[Dealt],
-    steps: Sequence[Step],
-    recipe: Recipe,
-    head: HeadStack | None,
-    tuning: Tuning | Usual = _ONCE,
-    below: Below | None = None,
-) -> Tensor:
-    """Each member's loss on its rows of one step, ``(members,)``; all passes go through the backbone as one batch."""
-    steps = [step for step in steps for _ in range(tuning.passes)]  # from here on every pass is a group of rows
-    most = _most(steps)
-    inputs = join([step.rows.take(_evened(step, most)) for step in steps])
-    batch = pack(inputs, len(steps), backbone) if recipe.packed else pad(inputs, range(len(inputs)), backbone)
-    standing = below.standing(inputs, batch) if below else nullcontext()
-    if rows[0].member.texts is not None:
-        with standing:
-            return text_losses(slot_logits(backbone, batch), steps, recipe.smoothing, tuning)
-    targets = _targets(steps).to(backbone.device)
-    if head is not None:
-        how = recipe.pool or default_pool(backbone)
-        with standing:
-            scores = head(pool(hidden(backbone, batch), batch.readable, how))
-        return _joined(scores, _label_losses(scores, targets, recipe), tuning)
-    with standing:
-        logits = slot_logits(backbone, batch)
-    logits = logits.unflatten(0, (len(steps), -1))  # (groups, inputs, slots, vocabulary)
-    asked = [step.words for step in steps if step.words]
-    ids, at = together(asked, most, backbone.device)
-    scores = label_scores(logits[:, :most].flatten(0, 1), ids, normalise=ids.shape[-1] > 1, at=at)
-    labels = _joined(scores, _label_losses(scores, targets, recipe, [one.hinge for one in asked]), tuning)
-    if not steps[0].masked:
-        return labels
-    masked = losses.masked_words(logits[:, most:].flatten(0, 1), _masked(steps, logits))
-    return (1 - recipe.mlm) * labels + recipe.mlm * masked.view(len(labels), -1).mean(1)  # in whichever pass
-
-
-def owners(steps: Sequence[Step]) -> list[list[int]]:
-    """For each member of a step, which of its own rows every input of a pass belongs to."""
-    most = _most(steps)
-    return [[own[at] for at in _evened(step, most)] for step in steps if (own := step.owners)]
-
-
-def _most(steps: Sequence[Step]) -> int:
-    return max((step.words.inputs for step in steps if step.words), default=0)
-
-
-def _evened(step: Step, most: int) -> list[int]:
-    """A member's inputs, as many as the others': the first, which nothing then reads, stands in for those it lacks."""
-    own = step.words.inputs if step.words else most
-    return [*range(own), *[0] * (most - own), *range(own, len(step.rows))]
-
-
-def _joined(scores: Tensor, each: Tensor, tuning: Tuning | Usual) -> Tensor:
-    """Each member's loss from its rows' scores ``(groups * rows, labels)`` and losses ``(groups, rows)``."""
-    parted = each.unflatten(0, (-1, tuning.passes))
-    return tuning.joined(parted, scores.view(*parted.shape, -1))
-
-
-def _targets(steps: Sequence[Step]) -> Tensor:
-    """``(members, batch)`` label numbers or numbers to say; ``(members, batch, labels)`` soft labels, padded by 0."""
-    each = [step.targets for step in steps]
-    widest = max(one.shape[-1] for one in each)
-    if each[0].dim() > 1:
-        each = [torch.nn.functional.pad(one, (0, widest - one.shape[-1])) for one in each]
-    return torch.stack(each)
-
-
-def _label_losses(scores: Tensor, targets: Tensor, recipe: Recipe, hinges: Sequence[bool] = ()) -> Tensor:
-    """What each row costs against its label, ``(groups, rows)``."""
-    flat = targets.flatten(0, 1)
-    if flat.is_floating_point() and flat.dim() == 1:
-        each = losses.squared(scores, flat.to(scores))
-    elif flat.is_floating_point():
-        each = losses.soft(scores, flat.to(scores), recipe.temperature)
-    else:
-        each = losses.hard(scores, flat)
-        if any(hinges):  # by member: in a mixed stack each keeps the loss it would have alone
-            own = torch.tensor(hinges, device=scores.device).repeat_interleave(targets.shape[1])
-            each = torch.where(own, losses.hinge(scores, flat), each)
-    return each.view(len(targets), -1)
-
-
-def _masked(steps: Sequence[Step], logits: Tensor) -> Tensor:
-    rows = [row + [-100] * (logits.shape[2] - len(row)) for step in steps for row in step.masked]
-    return torch.tensor(rows, device=logits.device)
+    return latest.cpu(), frozen
 
 
 def _heads(

@@ -11,7 +11,10 @@ from promptlab.backbone.encode import Encoder
 from promptlab.hub import Origin, load_predictor, save_predictor
 from promptlab.methods.chosen import choose
 from promptlab.methods.method import Job
+from promptlab.registry import TUNINGS
+from promptlab.training import loop
 from promptlab.training.adapt import Settings, adapt
+from promptlab.training.recorded import Recorded
 from promptlab.tuning.houlsby import Houlsby
 from promptlab.tuning.lora import Lora
 from promptlab.tuning.prefix import Prefix
@@ -44,6 +47,25 @@ def test_half_precision_is_the_default_and_learns(on_cuda, reviews, tuning):
 @pytest.mark.parametrize("tuning", [Lora(), Prefix(n=3)], ids=lambda one: one.name)
 def test_a_stack_trains_each_member_as_alone(on_cuda, reviews, tuning):
     checks.stacks(on_cuda("bert"), tuning, reviews)
+
+
+STEADY = [entry.name for entry in TUNINGS if entry.load().stackable and TUNINGS.build(entry.name).passes == 1
+          and entry.name != "words"]  # fmt: skip
+
+
+@pytest.mark.parametrize("head", [False, True], ids=["cloze", "head"])
+@pytest.mark.parametrize("name", STEADY)
+def test_steps_are_recorded_and_change_nothing(on_cuda, reviews, monkeypatch, name, head):
+    tuning = TUNINGS.build(name, {"adapter_r": 4} if name == "unipelt" else {})
+    backbone, members, made = on_cuda("bert"), checks.three(reviews, head), []
+    monkeypatch.setattr(loop, "Recorded", lambda *given: made.append(Recorded(*given)) or made[-1])
+    found = checks.trained(backbone, tuning, members, steps=8)
+    assert [one for each in made for one in each.graphs] and all(one.able for one in made)
+    monkeypatch.setattr(loop, "recordable", lambda *_: False)
+    for one, other in zip(found, checks.trained(backbone, tuning, members, steps=8), strict=True):
+        assert one.facts["loss"] == pytest.approx(other.facts["loss"], abs=1e-9)
+        for part, tensor in other.state.items():
+            torch.testing.assert_close(one.state[part], tensor, rtol=0, atol=1e-9)
 
 
 def test_dropout_follows_the_member_and_leaves_the_devices_numbers_alone(on_cuda, reviews):

@@ -65,7 +65,7 @@ def test_every_tuning_learns_the_same_numbers(float64, on_cuda, reviews, name, f
     tuning = TUNINGS.build(name, {**SMALL.get(name, {}), "dropout": 0.0})
     members = checks.three(reviews, head)
     here, there = (
-        checks.states(checks.trained(backbone, tuning, members, packed=False))
+        checks.states(checks.trained(backbone, tuning, members, steps=5, packed=False))
         for backbone in (float64(family), on_cuda(family))
     )
     for one, other in zip(here, there, strict=True):
