@@ -1,5 +1,6 @@
 """Devices, number formats, memory and seeds, so that no floor above needs torch to ask about them."""
 
+import gc
 import hashlib
 import sys
 from collections.abc import Iterable
@@ -69,6 +70,13 @@ def generator(key: str) -> torch.Generator:
     """A CPU generator whose numbers follow from ``key`` alone, whatever ran before."""
     seed = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "little")
     return torch.Generator().manual_seed(seed)
+
+
+def free_memory() -> None:
+    """Gives back what nothing holds any more: tensors in cycles of references, and the accelerator's free blocks."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def reset_peak() -> None:

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from promptlab.backbone.backbone import Backbone
 from promptlab.backbone.below import Below
-from promptlab.backbone.device import generator, token_budget
+from promptlab.backbone.device import free_memory, generator, token_budget
 from promptlab.backbone.encode import Encoder
 from promptlab.backbone.heads import default_pool, head_for
 from promptlab.backbone.packing import packable
@@ -99,6 +99,7 @@ def train(
                     ) from error
                 size, rows = max(1, size // 2), [dealt(one.member, recipe, backbone, encoder) for one in stack] + rest
                 log.warning("out of memory: the stack restarts with %d members", size)
+                free_memory()
                 continue
             rows = rest
             yield from done

@@ -9,7 +9,8 @@ nothing and asks no tensor for a number on the way; a step that turns out to do 
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -64,22 +65,26 @@ class Recorded:
         self.graphs: dict[Any, Graph] = {}
         self.able = True
         self.pool: Any = None
+        self.stream = torch.cuda.Stream() if leaves[0].is_cuda else None
 
     def __call__(self, laid: LaidOut) -> Tensor:
         """Each member's loss, detached; the leaves hold its gradients until the next call."""
+        with _aside(self.stream):  # recorded or not: a leaf's gradients may come from one stream only
+            losses, gradients = self._run(laid)
+        for leaf, gradient in zip(self.leaves, gradients, strict=True):
+            leaf.grad = gradient
+        return losses
+
+    def _run(self, laid: LaidOut) -> tuple[Tensor, Sequence[Tensor | None]]:
         key = _shapes(laid)
         if self.able and key in self.met and key not in self.graphs and len(self.graphs) < MOST:
             self._record(key, laid)
         self.met.add(key)
         if key not in self.graphs:
-            losses, gradients = self._both(laid)
-        else:
-            found = self.graphs[key]
-            found(laid)
-            losses, gradients = found.losses.clone(), found.gradients
-        for leaf, gradient in zip(self.leaves, gradients, strict=True):
-            leaf.grad = gradient
-        return losses
+            return self._both(laid)
+        found = self.graphs[key]
+        found(laid)
+        return found.losses.clone(), found.gradients
 
     def _both(self, laid: LaidOut) -> tuple[Tensor, Sequence[Tensor | None]]:
         losses = self.losses_of(laid)
@@ -91,7 +96,7 @@ class Recorded:
         places, graph = _moved(laid), torch.cuda.CUDAGraph()
         self.pool = self.pool or torch.cuda.graph_pool_handle()
         try:
-            with torch.cuda.graph(graph, pool=self.pool, capture_error_mode="thread_local"):
+            with torch.cuda.graph(graph, self.pool, self.stream, capture_error_mode="thread_local"):
                 losses, gradients = self._both(places)
         except RuntimeError as error:
             if isinstance(error, torch.OutOfMemoryError):
@@ -100,6 +105,18 @@ class Recorded:
             log.debug("steps are not recorded: %s", error)
             return
         self.graphs[key] = Graph(graph, places, losses, gradients)
+
+
+@contextmanager
+def _aside(stream: Any) -> Iterator[None]:
+    """Inside the block work goes to the stream, after all that was asked before it and before all that comes after."""
+    if stream is None:
+        yield
+        return
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        yield
+    torch.cuda.current_stream().wait_stream(stream)
 
 
 def _tensors(laid: LaidOut) -> list[Tensor]:

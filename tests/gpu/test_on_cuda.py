@@ -35,13 +35,12 @@ def fitted(backbone, reviews, system):
 
 
 @pytest.mark.parametrize("tuning", [Lora(), Prefix(n=3), Houlsby(), Soft(n=3)], ids=lambda one: one.name)
-def test_half_precision_is_the_default_and_learns(on_cuda, reviews, tuning):
-    backbone = on_cuda("bert", "auto")
-    assert backbone.dtype == torch.bfloat16
-    one = checks.member(reviews, "a", lr=1e-2)
-    recipe = {"batch": 8, "warmup": 0.0}
-    losses = [checks.trained(backbone, tuning, [one], steps=many, **recipe)[0].facts["loss"] for many in (1, 9)]
-    assert losses[1] < losses[0] - 0.02
+def test_half_precision_is_the_default_and_learns_as_single_does(on_cuda, reviews, tuning):
+    half, single = on_cuda("bert", "auto"), on_cuda("bert", "float32")
+    assert half.dtype == torch.bfloat16
+    one, recipe = checks.member(reviews, "a", lr=1e-2), {"steps": 30, "batch": 8, "warmup": 0.0}
+    found, wanted = (checks.trained(each, tuning, [one], **recipe)[0].facts["loss"] for each in (half, single))
+    assert found == pytest.approx(wanted, abs=0.03)
 
 
 @pytest.mark.parametrize("tuning", [Lora(), Prefix(n=3)], ids=lambda one: one.name)

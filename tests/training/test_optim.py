@@ -103,3 +103,26 @@ def test_the_schedule_rises_over_the_warm_up_and_falls_to_nothing(step, expected
 def test_without_warm_up_the_first_step_is_whole():
     assert linear(0, steps=10, warmup=0.0) == 1.0
     assert linear(10, steps=10, warmup=0.0) == 0.0
+
+
+@pytest.mark.parametrize("stacked", [True, False])
+def test_half_precision_loses_no_small_step(stacked):
+    begun = torch.ones(1, 5) if stacked else torch.ones(5)
+    half, single = (begun.to(kind).requires_grad_(True) for kind in (torch.bfloat16, torch.float32))
+    for one in (half, single):
+        run(AdamW([Group([one], vector(1e-4), vector(0.0), stacked=stacked)]), [one], vector(-5.0), steps=200)
+    assert single.max() < 0.99
+    torch.testing.assert_close(half.float(), single.bfloat16().float(), rtol=0, atol=0)
+
+
+def test_a_halfs_exact_values_are_kept_with_its_moments():
+    both = [torch.ones(1, 5, dtype=torch.bfloat16).requires_grad_(True) for _ in range(2)]
+    first, second = (AdamW([Group([one], vector(1e-4), vector(0.0))]) for one in both)
+    run(first, both[:1], vector(-5.0), steps=20)
+    with torch.no_grad():
+        both[1].copy_(both[0])
+    second.load({name: one.clone() for name, one in first.state().items()})
+    for optimiser, one in zip((first, second), both, strict=True):
+        run(optimiser, [one], vector(-5.0), steps=30)
+    assert torch.equal(both[0], both[1])
+    assert both[0].max() < 1
