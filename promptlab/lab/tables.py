@@ -8,6 +8,7 @@ _HEADS = {
     "chrf": "chrF++", "rouge1": "ROUGE-1", "rouge2": "ROUGE-2", "rougeL": "ROUGE-L",
     "webnlg_bleu": "BLEU", "webnlg_meteor": "METEOR",
 }  # fmt: skip
+WIDEST = 60  # characters a column of Markdown is padded to at most
 _WHOLE = ("nist", "cider")  # metrics that are no share of anything
 
 
@@ -34,13 +35,13 @@ class Table:
 
 
 def markdown(table: Table) -> str:
-    """The table in GitHub's Markdown, columns aligned."""
+    """The table in GitHub's Markdown, columns aligned; what is longer than ``WIDEST`` sticks out and pads no other."""
     body = [
         [_escaped(f"**{text}**" if text and (r, c) in table.bold else text) for c, text in enumerate(row)]
         for r, row in enumerate(table.rows)
     ]
     heads = [_escaped(head) for head in table.heads]
-    widths = [max(3, *(len(row[c]) for row in [heads, *body])) for c in range(len(heads))]
+    widths = [min(WIDEST, max(3, *(len(row[c]) for row in [heads, *body]))) for c in range(len(heads))]
     right = [table.right(c) for c in range(len(heads))]
 
     def line(cells: Sequence[str]) -> str:

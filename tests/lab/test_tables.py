@@ -55,3 +55,9 @@ def test_an_axis_holds_all_values_in_few_steps(values):
     low, high, step = _axis(values)
     assert low <= min(values) + 1e-9 and max(values) - 1e-9 <= high
     assert 1 <= round((high - low) / step) <= 10
+
+
+def test_a_long_text_pads_no_other():
+    lines = markdown(Table("", ["", "text"], [["a", "word " * 60], ["b", "short"]])).splitlines()
+    assert len(lines[-2]) > 300
+    assert len(lines[-1]) < 80
