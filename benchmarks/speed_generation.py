@@ -1,6 +1,6 @@
 """Texts written in batches against one input at a time: rows a second as ratios in one run.
 
-    python benchmarks/speed_generation.py --data FOLDER --limit 100
+    python benchmarks/speed_generation.py --data FOLDER --limit 100 [--few 20]
 
 The first --limit inputs of e2e's test rows in the task's first pattern, greedy and with --beams beams, up to
 --max-tokens tokens, nothing but the end token ending a text. Three sides read the same ids:
@@ -9,7 +9,8 @@ batched    all rows, as ``generate`` sorts and batches them
 alone      the same code, one row at a time
 theirs     transformers' ``generate``, one row at a time, with its cache
 
-A side's first texts are written before its time is taken. Rounding may part texts in single precision, so how many are
+With --few, what is written one at a time is so many of the inputs, evenly spaced: its rows a second are the same. A side's
+first texts are written before its time is taken. Rounding may part texts in single precision, so how many are
 alike is said, not demanded; --dtype float64 with a small model makes them equal.
 """
 
@@ -67,18 +68,20 @@ def timed(write: Callable[..., list[str]], backbone: Backbone, encoded: Encoded,
     return texts, time.perf_counter() - began
 
 
-def compared(backbone: Backbone, encoded: Encoded, how: Decoding) -> None:
+def compared(backbone: Backbone, encoded: Encoded, how: Decoding, few: int) -> None:
     """All three sides, with one number of beams."""
+    some = range(0, len(encoded), -(-len(encoded) // few))
     kind, rows = "greedy" if how.beams == 1 else f"beams of {how.beams}", len(encoded)
     ours, batched = timed(generate, backbone, encoded, how)
     tokens = sum(map(len, backbone.tokenizer(ours, add_special_tokens=False)["input_ids"]))
     print(f"{kind}: batched {rows / batched:.2f} rows/s, {tokens / batched:.0f} tokens/s", flush=True)
     for name, write in (("alone", alone), ("theirs", theirs)):
-        texts, seconds = timed(write, backbone, encoded, how)
-        alike = sum(one == other for one, other in zip(ours, texts, strict=True))
+        texts, seconds = timed(write, backbone, encoded.take(some), how)
+        alike = sum(ours[row] == text for row, text in zip(some, texts, strict=True))
+        rate = len(some) / seconds
         print(
-            f"{kind}: {name} {rows / seconds:.2f} rows/s; batched is {seconds / batched:.2f} x; "
-            f"{alike} of {rows} texts are the same",
+            f"{kind}: {name} {rate:.2f} rows/s; batched is {rows / batched / rate:.2f} x; "
+            f"{alike} of {len(some)} texts are the same",
             flush=True,
         )
 
@@ -90,6 +93,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="a folder that holds e2e/test.jsonl")
     parser.add_argument("--task", default="e2e")
     parser.add_argument("--limit", type=int, default=100, help="inputs")
+    parser.add_argument("--few", type=int, help="inputs written one at a time; all of them where not given")
     parser.add_argument("--beams", type=int, default=5)
     parser.add_argument("--max-tokens", type=int, default=64)
     parser.add_argument("--dtype", default="auto")
@@ -100,7 +104,7 @@ def main() -> None:
     encoded = sources(Encoder(backbone), task.pvps[0].pattern, examples, room=options.max_tokens)
     print(f"{options.backbone}, {len(encoded)} inputs of {sum(encoded.lengths) / len(encoded):.0f} tokens", flush=True)
     for beams in dict.fromkeys((1, options.beams)):
-        compared(backbone, encoded, replace(how, beams=beams))
+        compared(backbone, encoded, replace(how, beams=beams), options.few or len(encoded))
 
 
 if __name__ == "__main__":
