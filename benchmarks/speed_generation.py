@@ -9,9 +9,9 @@ batched    all rows, as ``generate`` sorts and batches them
 alone      the same code, one row at a time
 theirs     transformers' ``generate``, one row at a time, with its cache
 
-With --few, what is written one at a time is so many of the inputs, evenly spaced: its rows a second are the same. A side's
-first texts are written before its time is taken. Rounding may part texts in single precision, so how many are
-alike is said, not demanded; --dtype float64 with a small model makes them equal.
+With --few, so many of the inputs, evenly spaced, are written one at a time: what counts is rows a second. A side's
+first texts are written before its time is taken. Rounding may part texts in single precision, so how many are alike is
+said, not demanded; --dtype float64 with a small model makes them equal.
 """
 
 import argparse

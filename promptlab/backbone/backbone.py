@@ -65,6 +65,11 @@ class Backbone:
         return self.model.base_model
 
     @property
+    def no_states(self) -> Tensor:
+        """``(width, 0)``: in the states' number format and on their device, whatever those of the weights are."""
+        return torch.empty(self.width, 0, dtype=self.dtype, device=self.device)
+
+    @property
     def trunk(self) -> nn.Module:
         """What every forward runs and the head reads: the body, or OPT's decoder, which its head calls by itself.
 

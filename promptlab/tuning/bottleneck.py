@@ -94,7 +94,7 @@ class Bottleneck(Usual, ABC):
         Raises:
             SettingError: it would be no bottleneck.
         """
-        like = backbone.anatomy.blocks[0].ffn_out.weight
+        like = backbone.no_states
         if self.r > (width := len(like)):
             raise SettingError(
                 f"{self.name}: r={self.r} does not fit {backbone.name}, which is {width} wide. "
@@ -104,7 +104,7 @@ class Bottleneck(Usual, ABC):
 
     def applied(self, backbone: Backbone, state: State) -> AbstractContextManager[None]:
         """Beside the weights, for what has an activation folds into none."""
-        like = backbone.anatomy.blocks[0].ffn_out.weight
+        like = backbone.no_states
 
         def learnt(name: str) -> Funnel:
             own = {key.removeprefix(f"{name}."): one for key, one in state.items() if key.startswith(f"{name}.")}

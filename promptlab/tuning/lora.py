@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from promptlab.backbone.anatomy import Block, Projection
 from promptlab.backbone.backbone import Backbone
-from promptlab.errors import SettingError, did_you_mean
+from promptlab.errors import BackboneError, SettingError, did_you_mean
 from promptlab.tuning.inject import Beside, Piece, beside, drawn, swapped
 from promptlab.tuning.tuning import State, Usual, by_member, by_width
 
@@ -100,6 +100,7 @@ class Lora(Usual):
 
         Raises:
             SettingError: an unknown target, or a rank wider than a projection.
+            BackboneError: a projection's weights are quantised.
         """
         chosen = [found for block in backbone.anatomy.blocks for found in self._of(block)]
         for projection in chosen:
@@ -107,6 +108,11 @@ class Lora(Usual):
                 raise SettingError(
                     f"{self.name}: r={self.r} does not fit {projection.name} ({projection.width} wide). "
                     f"Write r from 1 to {projection.width}."
+                )
+            if not projection.weight.is_floating_point():
+                raise BackboneError(
+                    f"{self.name}: {projection.name} keeps its weights in few bits, and a difference is added to "
+                    "weights of full precision. Write prefix, soft or a bottleneck such as pfeiffer."
                 )
         return chosen
 

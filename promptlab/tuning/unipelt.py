@@ -296,8 +296,8 @@ class _Drawn:
     generators: Sequence[torch.Generator]
 
     def adapter(self, name: str) -> Mapping[str, Tensor]:
-        like = self.backbone.anatomy.blocks[0].ffn_out.weight
-        return {**self.tuning.adapter.started(list(self.generators), like).tensors, **self.gate(name)}
+        learnt = self.tuning.adapter.started(list(self.generators), self.backbone.no_states)
+        return {**learnt.tensors, **self.gate(name)}
 
     def prefix(self) -> Directly:
         return self.tuning.prefix.started(self.backbone, self.generators)

@@ -195,7 +195,8 @@ LARGE = {
 def test_the_papers_models_count_as_their_tables_say(name, tuning, count):
     with torch.device("meta"):
         model = AutoModel.from_config(LARGE[name])
-    backbone = SimpleNamespace(name=name, model=model, body=model, anatomy=anatomy_of(model))
+    states = model.get_input_embeddings().weight.new_empty(model.config.hidden_size, 0)
+    backbone = SimpleNamespace(name=name, model=model, body=model, anatomy=anatomy_of(model), no_states=states)
     with tuning.learn(backbone, True, [generator("m")]) as learnt:
         assert sum(one[0].numel() for one in learnt.tensors.values()) == count
 
