@@ -50,10 +50,10 @@ def bare(backbone: Backbone, passes: list[dict[str, Any]]) -> float:
     began = settled(backbone)
     for inputs in passes:
         ids, mask = inputs["input_ids"], inputs["attention_mask"]
-        given = embedding(ids.clamp_min(0)).detach().requires_grad_(True)
-        labels = ids.masked_fill(mask == 0, -100) if mask.dim() == 2 else ids
+        given = embedding(ids).detach().requires_grad_(True)
+        labels = ids.masked_fill(mask == 0, -100)
         rest = {key: value for key, value in inputs.items() if key not in ("input_ids", "inputs_embeds")}
-        backbone.model(inputs_embeds=given, labels=labels.clamp_min(-100), **rest).loss.backward()
+        backbone.model(inputs_embeds=given, labels=labels, **rest).loss.backward()
     return settled(backbone) - began
 
 

@@ -6,7 +6,7 @@
               mean over references, times 10 (Vedantam et al. 2015, arXiv:1411.5726, section 4); mean over rows
 
 CIDEr is pycocoevalcap's own class; its idf comes from the references of the whole test set. ROUGE-L gives its values to
-the last bit, and takes a tenth of its time: subsequences are counted in bits, a reference's word at a time (Hyyrö 2004,
+the last bit, in a fraction of its time: subsequences are counted in bits, a reference's word at a time (Hyyrö 2004,
 Bit-parallel LCS-length computation revisited).
 """
 

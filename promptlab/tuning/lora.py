@@ -13,7 +13,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor
@@ -104,15 +104,15 @@ class Lora(Usual):
         """
         chosen = [found for block in backbone.anatomy.blocks for found in self._of(block)]
         for projection in chosen:
+            if not cast(Tensor, projection.module.weight).is_floating_point():  # four bits lie in other shapes, too
+                raise BackboneError(
+                    f"{self.name}: {projection.name} keeps its weights in few bits, and a difference is added to "
+                    "weights of full precision. Write prefix, soft or a bottleneck such as pfeiffer."
+                )
             if not 0 < self.r <= projection.width:
                 raise SettingError(
                     f"{self.name}: r={self.r} does not fit {projection.name} ({projection.width} wide). "
                     f"Write r from 1 to {projection.width}."
-                )
-            if not projection.weight.is_floating_point():
-                raise BackboneError(
-                    f"{self.name}: {projection.name} keeps its weights in few bits, and a difference is added to "
-                    "weights of full precision. Write prefix, soft or a bottleneck such as pfeiffer."
                 )
         return chosen
 

@@ -168,7 +168,7 @@ class Prefix(Usual):
         elif self.init == "words":
             begun = torch.stack([activations(backbone.model, self._words(backbone, one)) for one in generators])
         else:
-            noise = drawn((len(layers), 2, self.n, size), list(generators), 0.5, _like(backbone)).detach()
+            noise = drawn((len(layers), 2, self.n, size), list(generators), 0.5, backbone.no_states).detach()
             begun = noise * 0 if self.mid else noise
         return begun.to(device=backbone.device, dtype=backbone.dtype, copy=True)
 
@@ -201,7 +201,7 @@ class Prefix(Usual):
         )
 
     def _through(self, backbone: Backbone, begun: Tensor, generators: Sequence[torch.Generator]) -> "Through":
-        width, like, each = self.embed or backbone.width, _like(backbone), list(generators)
+        width, like, each = self.embed or backbone.width, backbone.no_states, list(generators)
         outputs = begun[0, :, :, 0].numel()
         tensors = {
             "rows": drawn((self.n, width), each, math.sqrt(3), like),  # of variance 1, as torch starts an embedding
@@ -262,10 +262,6 @@ class Through(Directly):
         columns = torch.baddbmm(last[:, None], hidden, out)  # (members, n, layers * 2 * key width)
         members, layers, two, n, width = self.begun.shape
         return self.begun + columns.view(members, n, layers, two, width).permute(0, 2, 3, 1, 4)
-
-
-def _like(backbone: Backbone) -> Tensor:
-    return torch.empty(0, dtype=backbone.dtype, device=backbone.device)  # its weights may be of 4 or 8 bits
 
 
 def _stored(start: str) -> Tensor:

@@ -303,7 +303,7 @@ class _Drawn:
         return self.tuning.prefix.started(self.backbone, self.generators)
 
     def gate(self, name: str) -> Mapping[str, Tensor]:
-        like = torch.empty(0, dtype=self.backbone.dtype, device=self.backbone.device)
+        like = self.backbone.no_states
         return {
             "gate": drawn_normal((self.backbone.width, 1), self.generators, _STD, like),
             "gate_bias": like.new_zeros(len(self.generators), 1).requires_grad_(True),

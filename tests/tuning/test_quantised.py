@@ -67,6 +67,7 @@ def test_what_stands_beside_few_bits_learns_and_leaves_them_alone(fresh, reviews
     assert all(torch.equal(one, before[name]) for name, one in backbone.model.state_dict().items())
 
 
-def test_low_rank_differences_are_refused_with_what_goes_instead(fresh, reviews):
+@pytest.mark.parametrize("kind", [Eight, Four])
+def test_low_rank_differences_are_refused_with_what_goes_instead(fresh, reviews, kind):
     with pytest.raises(BackboneError, match=r"keeps its weights in few bits.* Write prefix, soft or a bottleneck"):
-        checks.trained(quantised(fresh("bert"), Eight), Lora(), [checks.member(reviews, "a")])
+        checks.trained(quantised(fresh("bert"), kind), Lora(), [checks.member(reviews, "a")])
