@@ -97,6 +97,8 @@ def train(
                     raise TrainingError(
                         f"no memory for one member: {recipe.batch} rows. Write a smaller batch=."
                     ) from error
+                done = None
+            if done is None:  # out here, where the error no longer holds what the stack had computed
                 size, rows = max(1, size // 2), [dealt(one.member, recipe, backbone, encoder) for one in stack] + rest
                 log.warning("out of memory: the stack restarts with %d members", size)
                 free_memory()

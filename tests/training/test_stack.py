@@ -1,5 +1,8 @@
 """A stack trains every member exactly as it would train alone."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 import torch
@@ -193,6 +196,25 @@ def test_running_out_of_memory_restarts_the_stack_with_fewer_members(float64, re
     for one, other in zip(whole, states(found), strict=True):
         for name in one:
             torch.testing.assert_close(one[name], other[name], rtol=0, atol=1e-10)
+
+
+def test_before_a_stack_restarts_nothing_holds_what_it_had_computed(float64, reviews, monkeypatch):
+    from promptlab.training import loop
+
+    real, held, alive = loop.step_losses, [], []
+
+    def tight(backbone, rows, *rest):
+        if len(rows) > 1:
+            states = torch.zeros(3)
+            held.append(weakref.ref(states))
+            raise torch.OutOfMemoryError
+        return real(backbone, rows, *rest)
+
+    monkeypatch.setattr(loop, "step_losses", tight)
+    monkeypatch.setattr(loop, "free_memory", lambda: alive.append((gc.collect(), held[-1]())[1]))
+    trained(float64("bert"), Lora(r=2), three(reviews))
+    assert alive
+    assert all(one is None for one in alive)
 
 
 def test_full_and_top_run_their_members_in_turn_from_the_same_start(float64, reviews):
