@@ -40,7 +40,7 @@ class Below:
         self.backbone, self.first, self.room = backbone, first, most
         self.blocks = [block.module for block in backbone.anatomy.blocks[: first + 1]]
         self.kept: dict[_Key, Tensor] = {}
-        self.tuples: dict[int, bool] = {}
+        self.tuples: dict[int, int] = {}  # how many values a block answers with; 0 where it is one tensor
 
     @contextmanager
     def standing(self, encoded: Encoded, batch: Batch) -> Iterator[None]:
@@ -85,7 +85,9 @@ class Below:
             raise _Reached
 
         def note(at: int) -> Any:
-            return lambda module, inputs, output: self.tuples.__setitem__(at, isinstance(output, tuple))
+            return lambda module, inputs, output: self.tuples.__setitem__(
+                at, len(output) if isinstance(output, tuple) else 0
+            )
 
         with ExitStack() as undo:
             for at, block in enumerate(self.blocks[:-1]):
@@ -125,12 +127,12 @@ def _given(states: Tensor) -> Any:
 
 
 @contextmanager
-def _handing_on(block: nn.Module, as_tuple: bool) -> Iterator[None]:
-    """The block answers what it is given."""
+def _handing_on(block: nn.Module, values: int) -> Iterator[None]:
+    """The block answers what it is given, as the first of so many values, or alone."""
 
     def same(*inputs: Any, **named: Any) -> Any:
         hidden = named["hidden_states"] if "hidden_states" in named else inputs[0]
-        return (hidden,) if as_tuple else hidden
+        return (hidden, *[None] * (values - 1)) if values else hidden
 
     block.forward = same  # the instance's own, which its class's stands behind
     try:

@@ -212,5 +212,6 @@ def _picks_first(module: nn.Module) -> bool:
 def _from_checkpoint(backbone: Backbone) -> dict[str, Tensor]:
     found = {f"pooler.{name}": weight for name, weight in backbone.pooler_weights.items()}
     if backbone.config.model_type == "modernbert":  # its classifier shares this part, by name, with its language model
-        found |= {f"head.{name}": weight.cpu() for name, weight in backbone.model.head.state_dict().items()}
+        own = backbone.model.head.state_dict()
+        found |= {f"head.{name}": weight if weight.is_meta else weight.cpu() for name, weight in own.items()}
     return found

@@ -8,7 +8,6 @@ Anything else is refused with its reason.
 """
 
 from pathlib import Path
-from typing import Any
 
 from promptlab.backbone.export import write_classifier, write_language_model
 from promptlab.errors import SettingError
@@ -64,10 +63,8 @@ def write_merged(model: Standing, folder: Path, system: str) -> None:
     Raises:
         SettingError: what was learnt stands beside the weights, or the head reads what a plain one would not.
     """
-    tuning: Any = model.tuning
-    inside = {name: one for name, one in model.state.items() if not name.startswith("head.")}
     before = _hooks(model)  # a user may have hung some of their own
-    with tuning.applied(model.backbone, inside):
+    with model.applied():
         if _hooks(model) > before:
             raise SettingError(
                 f"{system}: what was learnt stands beside the weights of {model.backbone.name}, so it cannot be merged "

@@ -91,7 +91,7 @@ class Model(Standing):
         dtype = torch.promote_types(self.backbone.dtype, torch.float32)
         shape = head_for(self.backbone, self.task.outputs, self.pool)
         module = shape.draw(torch.Generator().manual_seed(0), dtype).to(self.backbone.device)
-        learnt = {name.removeprefix("head."): one for name, one in self.state.items() if name.startswith("head.")}
+        learnt = self.of_head
         return Ready(module, {name: learnt.get(name, one).to(one) for name, one in module.named_parameters()}, dtype)
 
 
@@ -196,7 +196,7 @@ def merge(scores: Sequence[np.ndarray], weights: np.ndarray) -> np.ndarray:
 def restore_model(task: Task, backbone: Backbone, config: dict[str, Any], tensors: dict[str, np.ndarray]) -> Model:
     """The model that was saved."""
     learnt = {name: one for name, one in tensors.items() if name != "bias"}
-    tuning, state = restored(backbone, config["tuning"], learnt)
+    tuning, state = restored(backbone, config["tuning"], learnt, headed=not config["pvp"])
     return Model(
         task, backbone, Encoder(backbone), task.pvp(config["pvp"]) if config["pvp"] else None, tuning, state,
         dict(config["facts"]), bias=tensors.get("bias"), pool=config["pool"],

@@ -26,7 +26,7 @@ class Standing:
         encoder: shared, so that texts are tokenised once.
         pvp: what it reads; None reads the bare text through a head.
         tuning: how ``state`` enters the backbone; None where nothing was learnt.
-        state: learnt tensors by name; ``head.*`` belong to the head.
+        state: learnt tensors by name; ``head.*`` belong to the head where ``pvp`` is None.
     """
 
     task: Task
@@ -50,7 +50,13 @@ class Standing:
     @property
     def inside(self) -> dict[str, Tensor]:
         """What was learnt of the backbone, its head left out."""
-        return {name: one for name, one in self.state.items() if not name.startswith("head.")}
+        return inside_of(self.state, self.pvp is None)
+
+    @property
+    def of_head(self) -> dict[str, Tensor]:
+        """What was learnt of the head, by its own names."""
+        kept = self.inside
+        return {name.removeprefix("head."): one for name, one in self.state.items() if name not in kept}
 
     def applied(self) -> AbstractContextManager[None]:
         """Inside the block the backbone answers as this member."""
@@ -77,8 +83,16 @@ class Standing:
         return {name: _array(one) for name, one in self.state.items()}
 
 
+def inside_of(state: Mapping[str, Tensor], headed: bool) -> dict[str, Tensor]:
+    """What was learnt of a backbone: all but the head, where there is one.
+
+    Without one every name is the backbone's own, and some of ModernBERT's begin with ``head.``, too.
+    """
+    return {name: one for name, one in state.items() if not (headed and name.startswith("head."))}
+
+
 def restored(
-    backbone: Backbone, spelt: Mapping[str, Any] | None, arrays: Mapping[str, np.ndarray]
+    backbone: Backbone, spelt: Mapping[str, Any] | None, arrays: Mapping[str, np.ndarray], headed: bool
 ) -> tuple[Tuning | None, dict[str, Tensor]]:
     """A tuning and its state from what :class:`Standing` says of them.
 
@@ -86,10 +100,11 @@ def restored(
         backbone: whose number format the state takes, a head's left out.
         spelt: ``spelt_tuning``.
         arrays: ``arrays``.
+        headed: whether it has a head.
     """
     tuning = TUNINGS.build(spelt["name"], spelt["settings"]) if spelt else None
     state = {name: torch.from_numpy(np.array(one)) for name, one in arrays.items()}
-    inside = {name: one for name, one in state.items() if not name.startswith("head.") and one.is_floating_point()}
+    inside = {name: one for name, one in inside_of(state, headed).items() if one.is_floating_point()}
     return tuning, state | {name: one.to(backbone.dtype) for name, one in inside.items()}
 
 

@@ -138,7 +138,7 @@ def restore_writer(task: Task, backbone: Backbone, config: dict[str, Any], tenso
     """
     if not task.generates:
         raise SettingError(f"'{task.name}' asks for labels, and what was saved writes texts. Put its file back.")
-    tuning, state = restored(backbone, config["tuning"], tensors)
+    tuning, state = restored(backbone, config["tuning"], tensors, headed=False)
     plain = {name: config[name] for name in _PLAIN}
     return Writer(
         task, backbone, Encoder(backbone), task.pvp(config["pvp"]), tuning, state, dict(config["facts"]),

@@ -92,7 +92,8 @@ class LowRankModel:
         """Hooks beside the matrices; copies of the small weights stand in the backbone.
 
         Raises:
-            SettingError: blocks that share one weight (ALBERT), into which no block's own difference can be folded.
+            SettingError: blocks that share one weight (ALBERT), into which no block's own difference can be folded, or
+                word embeddings that are read in a way of the model's own.
         """
         if any(projection.shared for projection in self.tuning.projections(backbone)):
             raise SettingError(f"{backbone.name} shares weights between blocks, so lora cannot fold in. Write -t full.")
@@ -102,6 +103,7 @@ class LowRankModel:
             stack.enter_context(swapped(small, {name: one.data.clone() for name, one in small.items()}))
             stack.enter_context(learning(small))
             table = self._table(backbone, generator)
+            self._check(backbone, table)
             stack.enter_context(_beside_embeddings(backbone, table, self._scale))
             yield {**blocks, **table, **small}
 
@@ -135,6 +137,26 @@ class LowRankModel:
         """All at the tuning's rate."""
         return whole_groups(tensors, self.tuning.rate(backbone, True), self.tuning.weight_decay)
 
+    def _check(self, backbone: Backbone, table: Mapping[str, Tensor]) -> None:
+        """Nobody else's hooks see all that a model does with its table: what learns must answer as what is folded."""
+        embeddings = backbone.model.get_input_embeddings()
+        weight, own = embeddings.weight, dict(backbone.model.named_parameters())
+        up = table[f"{_EMBEDDINGS}.B"].detach()
+        noise = torch.randn(len(weight), up.shape[1], generator=torch.Generator().manual_seed(0))
+        down = noise.to(up)[None] * weight.std() / (self._scale * up.square().sum(1).mean().sqrt())
+        folded = weight + (self._scale * down[0] @ up[0]).to(weight)
+        with torch.no_grad():
+            plain = _few_logits(backbone)
+            with _beside_embeddings(backbone, {f"{_EMBEDDINGS}.A": down, f"{_EMBEDDINGS}.B": up}, self._scale):
+                beside = _few_logits(backbone)
+            with swapped(own, {_name(weight, own): folded}):
+                together = _few_logits(backbone)
+        if (beside - together).norm() > 0.1 * (together - plain).norm():
+            raise SettingError(
+                f"{backbone.name} reads its word embeddings in a way that a difference beside them does not follow. "
+                "Write -t full."
+            )
+
     @property
     def _scale(self) -> float:
         return self.tuning.alpha / self.tuning.r
@@ -166,8 +188,10 @@ def _beside_embeddings(backbone: Backbone, table: Mapping[str, Tensor], scale: f
     down, up = (table[f"{_EMBEDDINGS}.{part}"] for part in "AB")
     embeddings, output = backbone.model.get_input_embeddings(), backbone.model.get_output_embeddings()
 
+    own = getattr(embeddings, "embed_scale", 1.0)  # Gemma multiplies what it reads there
+
     def read(module: nn.Module, inputs: tuple[Tensor, ...], vectors: Tensor) -> Tensor:
-        return vectors + scale * nn.functional.embedding(inputs[0], down[0]) @ up[0]
+        return vectors + own * scale * nn.functional.embedding(inputs[0], down[0]) @ up[0]
 
     def write(module: nn.Module, inputs: tuple[Tensor, ...], logits: Tensor) -> Tensor:
         return logits + scale * (inputs[0] @ up[0].T) @ down[0].T
@@ -180,6 +204,12 @@ def _beside_embeddings(backbone: Backbone, table: Mapping[str, Tensor], scale: f
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _few_logits(backbone: Backbone) -> Tensor:
+    ids = torch.arange(4, device=backbone.device)[None]
+    logits: Tensor = backbone.model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
+    return logits.float()
 
 
 def _sum(one: tuple[Tensor, Tensor] | None, other: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:

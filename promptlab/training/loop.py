@@ -134,7 +134,7 @@ def _train_stack(
         head = None if cloze else _heads(backbone, members, generators, recipe, tuning)
         optimiser = _optimiser(backbone, tuning, members, learnt, head, recipe)
         if below is None and recordable(rows, recipe, tuning, learnt):
-            descend = _recorded(backbone, recipe, head, tuning, optimiser)
+            descend = _recorded(backbone, recipe, head, tuning, learnt, optimiser)
         else:
             descend = _descending(backbone, rows, recipe, head, tuning, below, learnt, optimiser)
         history, frozen = _steps(rows, recipe, descend, optimiser, advance)
@@ -164,10 +164,17 @@ def _descending(
     return descend
 
 
-def _recorded(backbone: Backbone, recipe: Recipe, head: HeadStack | None, tuning: Tuning, optimiser: AdamW) -> Descent:
+def _recorded(
+    backbone: Backbone, recipe: Recipe, head: HeadStack | None, tuning: Tuning, learnt: Learnt, optimiser: AdamW
+) -> Descent:
     leaves = [tensor for group in optimiser.groups for tensor in group.tensors]
     run = Recorded(lambda laid: computed(backbone, laid, recipe, head, tuning), leaves)
-    return lambda steps: run(laid_out(backbone, steps, recipe, multiple=MULTIPLE))
+
+    def descend(steps: Sequence[Step]) -> Tensor:
+        learnt.route(owners(steps))
+        return run(laid_out(backbone, steps, recipe, tuning.passes, MULTIPLE))
+
+    return descend
 
 
 def _steps(
@@ -216,7 +223,8 @@ def _optimiser(
         dtype=torch.float64,
     )
     groups = []
-    for (faster, heavier), own in _by_factors(learnt).items():
+    # what learns at the tuning's own rate comes first: the curves show the first group's
+    for (faster, heavier), own in sorted(_by_factors(learnt).items(), key=lambda one: one[0][0] != 1):
         groups += _groups(own, learnt.stacked, lr * faster, decay * heavier)
     if head is not None:
         fixed = lr if recipe.head_lr is None else torch.full_like(lr, recipe.head_lr)
@@ -262,12 +270,11 @@ def _dropping(backbone: Backbone, rate: float, seed: str) -> Iterator[None]:
 
 
 def _dropouts(backbone: Backbone) -> list[tuple[torch.nn.Module, str]]:
-    """Where rates stand: in modules of their own, and in an encoder-decoder's blocks and attentions as numbers."""
+    """Where rates stand: in modules of their own, and in blocks and attentions as numbers."""
     modules = list(backbone.model.modules())
     found: list[tuple[torch.nn.Module, str]] = [(one, "p") for one in modules if isinstance(one, torch.nn.Dropout)]
-    if backbone.kind == "seq2seq":
-        names = ("dropout", "attention_dropout", "activation_dropout")
-        found += [(one, name) for one in modules for name in names if isinstance(getattr(one, name, None), float)]
+    names = ("dropout", "attention_dropout", "activation_dropout")
+    found += [(one, name) for one in modules for name in names if isinstance(getattr(one, name, None), int | float)]
     return found
 
 

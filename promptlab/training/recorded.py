@@ -5,7 +5,8 @@
     from then on                  the step's tensors are copied there, and all its kernels start as one
 
 Rows are padded to a multiple of ``MULTIPLE`` tokens, so that few shapes come up. What is recorded has no dropout, draws
-nothing and asks no tensor for a number on the way; a step that turns out to do so is never recorded.
+nothing and asks no tensor for a number on the way; a step that turns out to do so is never recorded. AdaMix's experts
+are drawn before a step, and their numbers lie at one place.
 """
 
 import logging
@@ -29,9 +30,9 @@ MOST = 16  # shapes that are recorded
 
 
 def recordable(rows: Sequence[Dealt], recipe: Recipe, tuning: Tuning, learnt: Learnt) -> bool:
-    """Whether a stack's steps may be: nothing is drawn, nothing but shapes decides, and gradients are small."""
+    """Whether a stack's steps may be: nothing is drawn on the way, only shapes decide, and gradients are small."""
     on_cuda = rows[0].backbone.device.type == "cuda"
-    drawing = bool(tuning.dropout) or tuning.passes > 1 or bool(recipe.mlm)
+    drawing = bool(tuning.dropout) or getattr(learnt, "by_row", False) or bool(recipe.mlm)
     return on_cuda and learnt.stacked and not drawing and rows[0].member.texts is None
 
 
@@ -65,7 +66,7 @@ class Recorded:
         self.graphs: dict[Any, Graph] = {}
         self.able = True
         self.pool: Any = None
-        self.stream = torch.cuda.Stream() if leaves[0].is_cuda else None
+        self.stream = torch.cuda.Stream(leaves[0].device) if leaves[0].is_cuda else None
 
     def __call__(self, laid: LaidOut) -> Tensor:
         """Each member's loss, detached; the leaves hold its gradients until the next call."""
@@ -113,10 +114,11 @@ def _aside(stream: Any) -> Iterator[None]:
     if stream is None:
         yield
         return
-    stream.wait_stream(torch.cuda.current_stream())
+    callers = torch.cuda.current_stream(stream.device)
+    stream.wait_stream(callers)
     with torch.cuda.stream(stream):
         yield
-    torch.cuda.current_stream().wait_stream(stream)
+    callers.wait_stream(stream)
 
 
 def _tensors(laid: LaidOut) -> list[Tensor]:

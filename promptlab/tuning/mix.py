@@ -26,11 +26,13 @@ from promptlab.registry import TUNINGS
 from promptlab.tuning.tuning import Learnt, State, Tuning, Usual
 
 _OWN = ("parts", "lr", "weight_decay", "dropout")
-_ORDER = ("soft", "prelayer", "prefix", "lora", "adamix-lora", "bitfit", "ia3")  # then the rest, as the registry has it
+# a prefix reads the backbone while it is installed, so nothing stands in it yet; then the rest, as the registry has it
+_ORDER = ("prefix", "soft", "prelayer", "lora", "adamix-lora", "bitfit", "ia3")
 _POOLERS = ("none", "bias", "all")
 _NOT_BOTH = {
     ("adamix", "adamix-lora"): "would each compare the two passes",
     ("bitfit", "pfeiffer"): "would both use the norms' biases, which one changes and the other reads as they were",
+    ("prefix", "prelayer"): "would each start from what the backbone says without the other",
     ("prelayer", "soft"): "would learn the same soft tokens",
 }
 
@@ -187,6 +189,7 @@ class Union:
         self.parts = parts
         self.tensors = {f"{part}.{name}": one for part, learnt in parts.items() for name, one in learnt.tensors.items()}
         self.factors = {name: factors[name.partition(".")[0]] for name in self.tensors}
+        self.by_row = any(getattr(learnt, "by_row", False) for learnt in parts.values())
 
     def route(self, rows: Sequence[Sequence[int]]) -> None:
         """What each part draws before a forward."""

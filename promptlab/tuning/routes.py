@@ -48,7 +48,11 @@ class Routes:
             device: that reads them.
         """
         each = [self._of(one, own) for one, own in zip(self.generators, rows, strict=True)]
-        self.taken = torch.cat(each, 1).to(device)
+        drawn = torch.cat(each, 1)
+        if self.taken is None or self.taken.shape != drawn.shape or self.taken.device != device:
+            self.taken = drawn.to(device)
+        else:  # at the same place, where a recorded step reads it
+            self.taken.copy_(drawn)
 
     def _of(self, generator: torch.Generator, rows: Sequence[int]) -> Tensor:
         # by a member's own rows, so that what it draws does not depend on how many inputs its neighbours have
@@ -112,7 +116,7 @@ class Mixed(Beside):
     def __init__(self, pieces: Mapping[str, Piece], experts: Mapping[str, int], routes: Routes):
         super().__init__(pieces)
         self.experts = {f"{name}.{part}": experts[part] for name, piece in pieces.items() for part in piece.tensors}
-        self.routes = routes
+        self.routes, self.by_row = routes, routes.by_row
 
     def route(self, rows: Sequence[Sequence[int]]) -> None:
         """Draws the experts of the coming forward."""

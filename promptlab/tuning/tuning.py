@@ -29,7 +29,8 @@ State = Mapping[str, Tensor]
 class Learnt(Protocol):
     """Learnt tensors of a stack while it trains.
 
-    One may also say ``factors``: what a tensor's learning rate and weight decay are multiplied with, by its name.
+    One may also say ``factors``: what a tensor's learning rate and weight decay are multiplied with, by its name; and
+    ``by_row``: whether what it draws has as many numbers as a step has rows.
     """
 
     tensors: dict[str, Tensor]

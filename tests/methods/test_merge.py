@@ -17,7 +17,7 @@ from promptlab.errors import SettingError
 from promptlab.language.task import Task
 from promptlab.methods.chosen import choose
 from promptlab.methods.merge import manner, mergeable, write_merged
-from promptlab.methods.method import Job
+from promptlab.methods.method import Job, restore
 
 TEXTS = ["a good film", "a very slow and boring story about two actors"]
 CASES = ["full", "top:layers=1", "bitfit", "lora:r=2,lr=0.1", "ia3:lr=0.1"]
@@ -83,6 +83,20 @@ def test_other_masked_families_merge_too(tiny, fitted, tmp_path, family):
     write(predictor, tmp_path / "m")
     again = load_backbone(str(tmp_path / "m"), device="cpu")
     assert fitted(again, "zero-shot").scores(asked()) == pytest.approx(predictor.scores(asked()), abs=1e-5)
+
+
+def test_weights_that_modernbert_calls_head_are_its_language_models(tiny_modernbert, fitted, tmp_path):
+    predictor = fitted(tiny_modernbert, "prompt:steps=3", "full:lr=1e-2")
+    model = mergeable(predictor, "it")
+    assert model.facts["head_parameters"] == 0
+    learnt = model.state["head.dense.weight"]
+    assert not learnt.equal(tiny_modernbert.model.state_dict()["head.dense.weight"])
+    write(predictor, tmp_path / "m")
+    again = load_backbone(str(tmp_path / "m"), device="cpu")
+    assert learnt.equal(again.model.state_dict()["head.dense.weight"])
+    assert fitted(again, "zero-shot").scores(asked()) == pytest.approx(predictor.scores(asked()), abs=1e-5)
+    restored = restore(model.task, tiny_modernbert, model.saved())
+    np.testing.assert_array_equal(restored.scores(asked()), model.scores(asked()))
 
 
 @pytest.mark.parametrize("family", ["gpt2", "llama"])

@@ -1,6 +1,7 @@
 """Steps that are recorded once and then run again: on a CPU by a stand-in that computes anew at the fixed places."""
 
 from contextlib import contextmanager
+from dataclasses import replace
 from types import SimpleNamespace
 
 import checks
@@ -9,9 +10,10 @@ import torch
 
 from promptlab.training import loop, recorded
 from promptlab.training.recorded import Recorded, recordable
-from promptlab.tuning.adamix import AdaMix
+from promptlab.tuning.adamix import AdaMix, AdaMixLora
 from promptlab.tuning.full import Full
 from promptlab.tuning.lora import Lora
+from promptlab.tuning.mix import Mix
 from promptlab.tuning.prefix import Prefix
 
 
@@ -51,8 +53,11 @@ def standing(monkeypatch):
     Standing.count = 0
 
 
+RECORDED = [Lora(), Prefix(n=3), AdaMix(r=4), AdaMix(r=4, consistency=0), AdaMixLora(r=2), Mix("lora+adamix", r=2)]
+
+
 @pytest.mark.parametrize("head", [False, True], ids=["cloze", "head"])
-@pytest.mark.parametrize("tuning", [Lora(), Prefix(n=3)], ids=lambda one: one.name)
+@pytest.mark.parametrize("tuning", RECORDED, ids=lambda one: f"{one.name}-{getattr(one, 'passes', '')}")
 def test_recorded_steps_are_the_steps(float64, reviews, monkeypatch, standing, tuning, head):
     backbone, members = float64("bert"), checks.three(reviews, head)
     recipe = {"steps": 9, "batch": 3, "packed": False}
@@ -109,15 +114,24 @@ def test_few_and_small_shapes_are_recorded(float64, reviews, monkeypatch, standi
 
 
 def test_what_draws_or_holds_whole_weights_is_not_recorded():
-    def asked(tuning, device="cuda", stacked=True, texts=None, mlm=0.0):
+    def asked(tuning, device="cuda", stacked=True, texts=None, mlm=0.0, **learnt):
         rows = [SimpleNamespace(backbone=SimpleNamespace(device=torch.device(device)),
                                 member=SimpleNamespace(texts=texts))]  # fmt: skip
-        return recordable(rows, SimpleNamespace(mlm=mlm), tuning, SimpleNamespace(stacked=stacked))
+        return recordable(rows, SimpleNamespace(mlm=mlm), tuning, SimpleNamespace(stacked=stacked, **learnt))
 
     assert asked(Lora())
     assert not asked(Lora(), device="cpu")
     assert not asked(Lora(dropout=0.1))
-    assert not asked(AdaMix())
+    assert asked(AdaMix(), by_row=False)
+    assert not asked(AdaMix(routing="row"), by_row=True)
     assert not asked(Full(), stacked=False)
     assert not asked(Lora(), texts=["so"])
     assert not asked(Lora(), mlm=1e-4)
+
+
+@pytest.mark.parametrize("tuning", [AdaMix(r=4), Mix("lora+adamix", r=2)], ids=lambda one: one.name)
+@pytest.mark.parametrize("routing", ["batch", "row"])
+def test_what_experts_draw_says_whether_its_numbers_follow_the_rows(tiny_bert, tuning, routing):
+    asked = replace(tuning, routing=routing)
+    with asked.learn(tiny_bert, True, [torch.Generator().manual_seed(0)]) as learnt:
+        assert learnt.by_row == (routing == "row")

@@ -21,6 +21,7 @@ MIXES = [
     Mix("bitfit+lora", r=2, targets="all"),
     Mix("soft+lora", n=3, r=2),
     Mix("prefix+bitfit", n=3),
+    Mix("soft+prefix", n=2),
     Mix("prefix+parallel+lora", n=3, mid=4, r=2),
     Mix("ia3+lora+bitfit+houlsby", r=2, targets="all"),
     Mix("pfeiffer+ia3+lora", r=2, targets="all"),
