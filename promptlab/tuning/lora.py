@@ -7,6 +7,7 @@
     to merge:  W <- W + alpha/r  A B
 
 On a fused projection (GPT-2's [q|k|v]) the difference touches only the outputs of q and of v: the anatomy says which.
+In an encoder-decoder q, k, v and o are those of every attention, the decoder's to the encoder too.
 """
 
 import math
@@ -43,7 +44,8 @@ class Lora(Usual):
     Args:
         r: rank; at most the projection's width.
         alpha: the difference is scaled by ``alpha / r``.
-        targets: parts of a block joined by ``+`` (q k v o in gate out), or ``all`` that the backbone has.
+        targets: parts of a block joined by ``+`` (q k v o in gate out), or ``all`` that the backbone has; q k v o of
+            all its attentions.
         lr: step size; by default 5e-4 at width 1024, larger on narrower backbones.
         weight_decay: decoupled, on A and B.
         dropout: rate before A and in the backbone while training; 0 keeps comparisons unconfounded.
@@ -84,7 +86,7 @@ class Lora(Usual):
     def merged(self, backbone: Backbone, state: State) -> dict[str, Tensor]:
         """The changed weights by parameter name."""
         own, weights = dict(backbone.model.named_parameters()), dict[str, Tensor]()
-        for projection in self.projections(backbone):
+        for projection in self.held(backbone, state):
             name = projection.name.partition("[")[0] + ".weight"
             whole = weights.setdefault(name, own[name].detach().clone())
             down, up = (state[f"{projection.name}.{part}"].to(whole) for part in "AB")
@@ -103,7 +105,7 @@ class Lora(Usual):
             BackboneError: a projection's weights are quantised.
         """
         roles, blocks = self._roles(backbone), backbone.anatomy.blocks
-        chosen = [found for block in blocks for role in roles if (found := getattr(block, role)) is not None]
+        chosen = [found for block in blocks for role in roles for found in block.of(role)]
         for projection in chosen:
             if not cast(Tensor, projection.module.weight).is_floating_point():  # four bits lie in other shapes, too
                 raise BackboneError(
@@ -117,9 +119,17 @@ class Lora(Usual):
                 )
         return chosen
 
+    def held(self, backbone: Backbone, state: State) -> list[Projection]:
+        """The chosen projections that a state has differences of; raises as :meth:`projections` does.
+
+        None of those across, if it was saved before they learnt.
+        """
+        across = backbone.anatomy.across
+        return [one for one in self.projections(backbone) if one.name not in across or f"{one.name}.A" in state]
+
     def _roles(self, backbone: Backbone) -> list[str]:
         blocks = backbone.anatomy.blocks
-        there = {name: role for name, role in TARGETS.items() if any(getattr(block, role) for block in blocks)}
+        there = {name: role for name, role in TARGETS.items() if any(block.of(role) for block in blocks)}
         names = list(there) if self.targets == "all" else self.targets.split("+")
         for name in names:
             if name not in there:
