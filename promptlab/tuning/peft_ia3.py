@@ -5,7 +5,8 @@
 
 A fused module (GPT-2's c_attn) is written with factors 1 for what does not learn. PEFT's defaults reach further, and
 two of their factors move to ours exactly: those on what the attention's last projection reads are factors on values
-(where every head has values of its own), and those on queries are factors on keys (where no rotation stands between).
+(where every head has values of its own), and those on queries are factors on keys (where the two meet in nothing but
+their product: no rotation or norm stands between, and no embedding of distances meets them too).
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,7 +18,7 @@ from torch import Tensor
 from promptlab.backbone.anatomy import Block, Cross, Projection
 from promptlab.backbone.backbone import Backbone
 from promptlab.errors import SettingError
-from promptlab.tuning.ia3 import Ia3, held
+from promptlab.tuning.ia3 import Ia3, held, keys_and_values
 from promptlab.tuning.peft_lora import (
     HARMLESS,
     misfit,
@@ -32,6 +33,7 @@ from promptlab.tuning.peft_lora import (
 )
 from promptlab.tuning.tuning import State
 
+_PRODUCTS = {"bert", "roberta", "xlm-roberta", "camembert", "electra", "distilbert", "gpt2", "opt", "t5", "bart"}
 _UNTOUCHED = {">o": "attention_out", ">in": "ffn_in", ">out": "ffn_out", ">gate": "ffn_gate"}
 _HARMLESS = HARMLESS | {"feedforward_modules", "init_ia3_weights"}
 
@@ -77,10 +79,9 @@ def read(config: Mapping[str, Any], tensors: State, backbone: Backbone) -> tuple
         at, _ = placed(backbone, path)
         for role, projection in known[at].items():
             given |= _parted(backbone, path, role, projection, one)
-    turned = any("rotary" in name for name, _ in backbone.model.named_modules())
     state: dict[str, Tensor] = {}
     for block in backbone.anatomy.blocks:
-        for projection, factor in _ours(block, given, turned):
+        for projection, factor in _ours(backbone, block, given):
             state[f"{projection.name}.factor"] = factor
     return Ia3(), state
 
@@ -92,11 +93,11 @@ def _parted(backbone: Backbone, path: str, role: str, projection: Projection, fa
     if factor.shape == (1, projection.inputs) and role in ("o", "out"):
         return {f"{projection.name}<{role}": factor[0]}
     if factor.shape == (1, projection.inputs):
-        raise SettingError(f"this IA3 of PEFT also multiplies what {path} reads, which no tuning here does.")
+        raise _beyond(backbone, f"what {path} reads")
     raise misfit(backbone, path, f"{list(factor.shape)}")
 
 
-def _ours(block: Block, given: dict[str, Tensor], turned: bool) -> Iterator[tuple[Projection, Tensor]]:
+def _ours(backbone: Backbone, block: Block, given: dict[str, Tensor]) -> Iterator[tuple[Projection, Tensor]]:
     """Factors on a block's keys, values and inner units, with PEFT's others moved to them, or refused."""
 
     def factor(projection: Projection, mark: str) -> Tensor:
@@ -108,7 +109,7 @@ def _ours(block: Block, given: dict[str, Tensor], turned: bool) -> Iterator[tupl
     for attention in attentions:
         keys, values = factor(attention.key, ">k"), factor(attention.value, ">v")
         queries, heads = factor(attention.query, ">q"), factor(attention.attention_out, "<o")
-        if _moves(queries) and not turned and len(queries) == len(keys):
+        if _moves(queries) and backbone.anatomy.family in _PRODUCTS and len(queries) == len(keys):
             keys, queries = keys * queries, torch.ones(1)
         if _moves(heads) and len(heads) == len(values):
             values, heads = values * heads, torch.ones(1)
@@ -120,7 +121,21 @@ def _ours(block: Block, given: dict[str, Tensor], turned: bool) -> Iterator[tupl
         rest |= {f"what {one.name} puts out": factor(one, mark) for one in block.of(role)}
     for where, one in rest.items():
         if _moves(one):
-            raise SettingError(f"this IA3 of PEFT also multiplies {where}, which no tuning here does.")
+            raise _beyond(backbone, where)
+
+
+def _beyond(backbone: Backbone, where: str) -> SettingError:
+    blocks = backbone.anatomy.blocks
+    inner = {_ending(block, block.ffn_out) for block in blocks}
+    outer = {_ending(block, one) for block in blocks for one in keys_and_values(block) if one.whole}
+    return SettingError(
+        f"this IA3 of PEFT also multiplies {where}, which no tuning here does. Train it with target_modules="
+        f"{sorted(outer | inner)} and feedforward_modules={sorted(inner)}, or ia3 here."
+    )
+
+
+def _ending(block: Block, projection: Projection) -> str:
+    return path_of(projection).removeprefix(f"{block.name}.")
 
 
 def _moves(factor: Tensor) -> bool:

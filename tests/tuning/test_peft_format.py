@@ -141,7 +141,11 @@ def test_the_ia3_that_peft_takes_by_itself_comes_here(tiny, fresh, tmp_path, fam
 @pytest.mark.parametrize(
     ("family", "targets", "said"),
     [
-        ("llama", ["q_proj"], "multiplies what .*self_attn.q_proj puts out"),
+        (
+            "llama",
+            ["q_proj"],
+            "multiplies what .*self_attn.q_proj puts out.*=.'mlp.down_proj', 'self_attn.k_proj'",
+        ),
         ("llama", ["o_proj"], "self_attn.o_proj"),
         ("bert", ["intermediate.dense"], "intermediate.dense"),
     ],
