@@ -13,8 +13,9 @@ from promptlab.errors import SettingError
 from promptlab.tuning.ia3 import Ia3
 from promptlab.tuning.lora import Lora
 from promptlab.tuning.peft_format import export_peft, import_peft
+from promptlab.tuning.prefix import Prefix
 
-pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing.:FutureWarning")  # PEFT asks the old name
+pytestmark = pytest.mark.filterwarnings("ignore:.*:FutureWarning")  # PEFT says transformers' old names
 
 BOTH = {"t5": ["q", "v"], "bart": ["q_proj", "v_proj"]}
 OTHERS = {  # what PEFT's LoRA takes there by itself
@@ -141,3 +142,12 @@ def test_elsewhere_factors_on_queries_are_refused_with_what_can_be(double, float
 def test_peft_takes_queries_of_gpt_j_by_itself_so_its_default_is_refused(double, float64, tmp_path):
     with pytest.raises(SettingError, match=r"multiplies what transformer.h.0.attn.q_proj puts out.*'attn.k_proj'"):
         comes_here(float64, double("gptj"), peft.IA3Config(), tmp_path)
+
+
+@pytest.mark.parametrize("family", ["electra", "gpt_neox", "opt", "qwen2", "qwen3", "gptj"])
+def test_a_prefix_of_other_families_goes_to_peft_and_comes_back(double, float64, tmp_path, family):
+    back(float64, double(family), Prefix(n=3, shift=True), tmp_path / "there")
+    kind = "FEATURE_EXTRACTION" if family in kin.MASKED else "CAUSAL_LM"
+    config = peft.PrefixTuningConfig(task_type=kind, num_virtual_tokens=4)
+    tuning, _ = comes_here(float64, double(family), config, tmp_path / "here")
+    assert tuning == Prefix(n=4, shift=True)

@@ -110,6 +110,14 @@ def test_soft_tokens_activations_stand_in_the_encoder_alone(tiny, family):
         assert list(learnt.tensors) == names
 
 
+def test_a_prefix_that_counts_as_tokens_learns_in_bart_and_is_refused_in_t5(float64, tiny_t5, reviews):
+    backbone, tuning = float64("bart"), Prefix(n=2, shift=True)
+    checks.let_go(backbone, tuning)
+    checks.applies(backbone, tuning, reviews)
+    with pytest.raises(BackboneError, match="'t5' model cannot be shifted"):
+        tuning.learn(tiny_t5, True, [generator("a")]).__enter__()
+
+
 def test_bitfit_learns_bart_and_finds_no_bias_in_t5(float64, tiny_t5, reviews):
     checks.let_go(float64("bart"), BitFit())
     with pytest.raises(BackboneError, match="has no biases to learn. Write lora"):
