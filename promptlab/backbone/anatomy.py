@@ -142,6 +142,11 @@ class Block:
     norms: tuple[tuple[str, nn.Module], ...]
     cross: Cross | None = None
 
+    def of(self, role: str) -> tuple[Projection, ...]:
+        """Its projections of a role, as ``query``: its own, then that of its attention to an encoder; none it lacks."""
+        found = getattr(self, role), getattr(self.cross, role, None)
+        return tuple(one for one in found if one is not None)
+
 
 @dataclass(frozen=True)
 class Anatomy:
@@ -165,6 +170,11 @@ class Anatomy:
     def decoder(self) -> tuple[Block, ...]:
         """Those of the blocks that attend to an encoder."""
         return tuple(block for block in self.blocks if block.cross)
+
+    @property
+    def across(self) -> frozenset[str]:
+        """Names of the projections of the decoder's attentions to the encoder."""
+        return frozenset(one.name for block in self.decoder for one in vars(block.cross).values())
 
 
 def anatomy_of(model: PreTrainedModel) -> Anatomy:

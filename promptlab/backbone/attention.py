@@ -9,8 +9,9 @@ After Li & Liang 2021 (arXiv:2101.00190, section 4.2). The function wraps the mo
 tokens says whether a model calls it once in every attention module; others are refused by name.
 """
 
+import inspect
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -32,7 +33,7 @@ Before = Callable[[Tensor, Tensor], Pair]
 gives keys and values of as many rows and heads."""
 
 _KINDS, _MARK, _BEFORE = ("sdpa", "eager"), "promptlab_", "_promptlab_before"
-_POSITIONS = ("position_embeddings", "wpe", "rotary_emb")
+_POSITIONS = ("position_embeddings", "wpe", "rotary_emb", "embed_positions")
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,8 @@ def preceded(model: PreTrainedModel, given: Mapping[str, Before], shift: int = 0
     Args:
         model: a frozen one, or one that learns.
         given: by path of the module. Blocks may be nested: what is given inside stands further to the left.
-        shift: added to the positions of real tokens (PEFT's prefixes count as tokens); 0 leaves them alone.
+        shift: added to the positions of real tokens (PEFT's prefixes count as tokens), of an encoder-decoder in those
+            halves that are given something; 0 leaves them alone.
 
     Raises:
         BackboneError: the model runs an attention that cannot be wrapped, or has no positions to shift.
@@ -82,8 +84,8 @@ def preceded(model: PreTrainedModel, given: Mapping[str, Before], shift: int = 0
     modules = {model.get_submodule(path): before for path, before in given.items()}
     own = {module: getattr(module, _BEFORE, ()) for module in modules}
     with _wrapped(model), ExitStack() as shifting:
-        for module in _numbered(model) if shift else ():
-            handle = module.register_forward_pre_hook(_shifting(shift), with_kwargs=True)
+        for module in _numbered(model, given) if shift else ():
+            handle = module.register_forward_pre_hook(_shifting(module, shift), with_kwargs=True)
             shifting.callback(handle.remove)
         try:
             for module, before in modules.items():
@@ -254,23 +256,41 @@ def _read(model: PreTrainedModel, ids: Tensor) -> None:
 # ---------------------------------------------------------------- positions that count the prefix
 
 
-def _numbered(model: PreTrainedModel) -> list[nn.Module]:
-    found = [module for path, module in model.named_modules() if path.rpartition(".")[2] in _POSITIONS]
+def _numbered(model: PreTrainedModel, given: Collection[str]) -> list[nn.Module]:
+    named = {path: module for path, module in model.named_modules() if path.rpartition(".")[2] in _POSITIONS}
+    found = {path: module for path, module in named.items() if _place(module)}
     if not found:
         raise BackboneError(
-            f"the positions of a '{model.config.model_type}' model cannot be shifted: it numbers no tokens. "
-            "Write shift=false."
+            f"the positions of a '{model.config.model_type}' model cannot be shifted: no module of its own is told "
+            "them. Write shift=false."
         )
-    return found
+    if not model.config.is_encoder_decoder:
+        return list(found.values())
+    return [module for path, module in found.items() if any(one.startswith(_above(path)) for one in given)]
 
 
-def _shifting(n: int) -> Callable[..., tuple[tuple[Any, ...], dict[str, Any]]]:
-    def moved(one: Any) -> Any:
-        return one + n if isinstance(one, Tensor) and not one.is_floating_point() else one
+def _place(module: nn.Module) -> str | None:
+    # what its forward calls the positions
+    names = list(inspect.signature(module.forward).parameters)
+    plain = isinstance(module, nn.Embedding)
+    return "position_ids" if "position_ids" in names else names[0] if plain else None
+
+
+def _above(path: str) -> str:
+    return f"{path.rpartition('.')[0]}."
+
+
+def _shifting(module: nn.Module, n: int) -> Callable[..., tuple[tuple[Any, ...], dict[str, Any]]]:
+    signature, place = inspect.signature(module.forward), str(_place(module))
 
     def hook(
         module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        return tuple(map(moved, args)), {name: moved(one) for name, one in kwargs.items()}
+        told = signature.bind(*args, **kwargs)
+        own = told.arguments.get(place)
+        if own is None:  # BART's encoder leaves it to the module to number its columns
+            own = torch.arange(args[0].shape[1], device=args[0].device)
+        told.arguments[place] = own + n
+        return told.args, told.kwargs
 
     return hook

@@ -20,7 +20,7 @@ from promptlab.language.task import Task
 from promptlab.registry import METHODS, TUNINGS, refusal
 from promptlab.spec import Spec, System, settled
 
-RESULTS_VERSION = 3
+RESULTS_VERSION = 4
 """Part of every run's hash: bump it where the same settings give other numbers than before."""
 
 

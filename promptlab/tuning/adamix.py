@@ -185,7 +185,8 @@ class AdaMixLora(Mixing):
     Args:
         r: rank; at most the projection's width.
         alpha: the difference is scaled by ``alpha / r``.
-        targets: parts of a block joined by ``+`` (q k v o in gate out), or ``all``.
+        targets: parts of a block joined by ``+`` (q k v o in gate out), or ``all`` that the backbone has; q k v o of
+            all its attentions.
         experts: copies of A, at least two, and with ``share=none`` of B.
         share: ``up``: all routes share B; ``none``.
         consistency: weight of the divergence between the two passes' answers, a hundred times as much on tokens of a

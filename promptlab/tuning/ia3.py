@@ -6,7 +6,8 @@
     train the factors without weight decay, keep the rest
     to merge: rows of the projections and of their biases times k and v, columns of W2 times m
 
-Keys are multiplied before a norm or a rotation that follows them. Fewer key-value heads have fewer factors.
+Keys are multiplied before a norm or a rotation that follows them. Fewer key-value heads have fewer factors. In an
+encoder-decoder keys and values are those of every attention, the decoder's to the encoder too.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +18,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from promptlab.backbone.anatomy import Projection
+from promptlab.backbone.anatomy import Block, Projection
 from promptlab.backbone.backbone import Backbone
 from promptlab.tuning.inject import Beside, Piece, beside, standing, swapped
 from promptlab.tuning.tuning import State, Usual, by_member, by_width
@@ -25,7 +26,7 @@ from promptlab.tuning.tuning import State, Usual, by_member, by_width
 
 @dataclass(frozen=True)
 class Ia3(Usual):
-    """A factor for every key, value and inner unit of every block.
+    """A factor for every key, value and inner unit of every block, and for keys and values that it reads an encoder by.
 
     Args:
         lr: step size; by default 3e-3 at width 1024, larger on narrower backbones.
@@ -65,7 +66,7 @@ class Ia3(Usual):
             return found.setdefault(name, own[name].detach().clone()) if name in own else None
 
         for block in backbone.anatomy.blocks:
-            for projection in (block.key, block.value, block.ffn_out):
+            for projection in held(backbone, block, state):
                 weight, bias = whole(projection, "weight"), whole(projection, "bias")
                 factor = state[f"{projection.name}.factor"].to(projection.weight)
                 if projection is block.ffn_out:
@@ -106,9 +107,20 @@ class Inputs:
         return (by_member(x, len(factor)) * factor[:, None]).view(x.shape)
 
 
+def keys_and_values(block: Block) -> tuple[Projection, ...]:
+    """What puts out the keys and values of all attentions of a block."""
+    return *block.of("key"), *block.of("value")
+
+
+def held(backbone: Backbone, block: Block, state: State) -> list[Projection]:
+    """What a state has factors of in a block; not of keys and values across, if it was saved before they learnt."""
+    every, across = (*keys_and_values(block), block.ffn_out), backbone.anatomy.across
+    return [one for one in every if one.name not in across or f"{one.name}.factor" in state]
+
+
 def _pieces(backbone: Backbone, factor: Callable[[str, int], Tensor]) -> Iterator[tuple[str, Piece]]:
     for block in backbone.anatomy.blocks:
-        for projection in (block.key, block.value):
+        for projection in keys_and_values(block):
             yield projection.name, Outputs(projection, factor(projection.name, projection.width))
         out = block.ffn_out
         yield out.name, Inputs(out, factor(out.name, out.inputs))

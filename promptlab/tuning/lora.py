@@ -7,6 +7,7 @@
     to merge:  W <- W + alpha/r  A B
 
 On a fused projection (GPT-2's [q|k|v]) the difference touches only the outputs of q and of v: the anatomy says which.
+In an encoder-decoder q, k, v and o are those of every attention, the decoder's to the encoder too.
 """
 
 import math
@@ -19,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from promptlab.backbone.anatomy import Block, Projection
+from promptlab.backbone.anatomy import Projection
 from promptlab.backbone.backbone import Backbone
 from promptlab.errors import BackboneError, SettingError, did_you_mean
 from promptlab.tuning.inject import Beside, Piece, beside, drawn, swapped
@@ -43,7 +44,8 @@ class Lora(Usual):
     Args:
         r: rank; at most the projection's width.
         alpha: the difference is scaled by ``alpha / r``.
-        targets: parts of a block joined by ``+`` (q k v o in gate out), or ``all``.
+        targets: parts of a block joined by ``+`` (q k v o in gate out), or ``all`` that the backbone has; q k v o of
+            all its attentions.
         lr: step size; by default 5e-4 at width 1024, larger on narrower backbones.
         weight_decay: decoupled, on A and B.
         dropout: rate before A and in the backbone while training; 0 keeps comparisons unconfounded.
@@ -84,7 +86,7 @@ class Lora(Usual):
     def merged(self, backbone: Backbone, state: State) -> dict[str, Tensor]:
         """The changed weights by parameter name."""
         own, weights = dict(backbone.model.named_parameters()), dict[str, Tensor]()
-        for projection in self.projections(backbone):
+        for projection in self.held(backbone, state):
             name = projection.name.partition("[")[0] + ".weight"
             whole = weights.setdefault(name, own[name].detach().clone())
             down, up = (state[f"{projection.name}.{part}"].to(whole) for part in "AB")
@@ -99,10 +101,11 @@ class Lora(Usual):
         """The chosen projections of every block, in order.
 
         Raises:
-            SettingError: an unknown target, or a rank wider than a projection.
+            SettingError: a target that no block has, or that is named twice, or a rank wider than a projection.
             BackboneError: a projection's weights are quantised.
         """
-        chosen = [found for block in backbone.anatomy.blocks for found in self._of(block)]
+        roles, blocks = self._roles(backbone), backbone.anatomy.blocks
+        chosen = [found for block in blocks for role in roles for found in block.of(role)]
         for projection in chosen:
             if not cast(Tensor, projection.module.weight).is_floating_point():  # four bits lie in other shapes, too
                 raise BackboneError(
@@ -116,16 +119,27 @@ class Lora(Usual):
                 )
         return chosen
 
-    def _of(self, block: Block) -> list[Projection]:
-        names = list(TARGETS) if self.targets == "all" else self.targets.split("+")
+    def held(self, backbone: Backbone, state: State) -> list[Projection]:
+        """The chosen projections that a state has differences of; raises as :meth:`projections` does.
+
+        None of those across, if it was saved before they learnt.
+        """
+        across = backbone.anatomy.across
+        return [one for one in self.projections(backbone) if one.name not in across or f"{one.name}.A" in state]
+
+    def _roles(self, backbone: Backbone) -> list[str]:
+        blocks = backbone.anatomy.blocks
+        there = {name: role for name, role in TARGETS.items() if any(block.of(role) for block in blocks)}
+        names = list(there) if self.targets == "all" else self.targets.split("+")
         for name in names:
-            if name not in TARGETS:
-                known = "+".join(TARGETS)
+            if name not in there:
                 raise SettingError(
-                    f"{self.name}: no target '{name}'.{did_you_mean(name, TARGETS)} Known: {known}, or all."
+                    f"{self.name}: no target '{name}' in {backbone.name}.{did_you_mean(name, there)} "
+                    f"Known: {'+'.join(there)}, or all."
                 )
-        found = [getattr(block, TARGETS[name]) for name in names]
-        return [projection for projection in found if projection is not None]
+        if len(set(names)) < len(names):
+            raise SettingError(f"{self.name}: targets={self.targets} names a target twice. Write each once.")
+        return [there[name] for name in names]
 
 
 class LowRank:

@@ -140,14 +140,15 @@ def _head_in(home: Path, backbone: Backbone, tensors: State) -> tuple[dict[str, 
     """The head's tensors as they are named here, and the rest without PEFT's ``base_model.model.``."""
     plain = {re.sub(r"^base_model\.(model\.)?", "", name): one for name, one in tensors.items()}
     inside = {name: one for name, one in plain.items() if re.search(r"(^prompt_embeddings$|\.lora_|\.ia3_)", name)}
-    heads: dict[str, Tensor] = {}
-    for name in plain.keys() - inside.keys():
-        fits = [(step, path) for step, path in head_paths(backbone).items() if name.startswith(f"{path}.")]
+    heads, others = dict[str, Tensor](), plain.keys() - inside.keys()
+    paths = head_paths(backbone) if others else {}  # not every family has a head that is known
+    for name in others:
+        fits = [(step, path) for step, path in paths.items() if name.startswith(f"{path}.")]
         if not fits:
             raise SettingError(f"{home} also changes {name}, which no tuning or head here does. Train it anew.")
         step, path = fits[0]
         heads[f"head.{step}{name.removeprefix(path)}"] = plain[name]
-    lacking = "pooler" in head_paths(backbone) and not backbone.has_pooler_weights
+    lacking = "pooler" in paths and not backbone.has_pooler_weights
     if heads and lacking and not any(name.startswith("head.pooler.") for name in heads):
         raise BackboneError(
             f"{home} has a classifier that reads a pooler, and neither it nor {backbone.name} holds one. Save it with "

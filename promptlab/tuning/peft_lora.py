@@ -50,7 +50,7 @@ def write(tuning: Lora, backbone: Backbone, state: State, head: bool) -> tuple[d
         SettingError: blocks that share one weight have differences of their own.
     """
     modules: dict[str, list[Projection]] = {}
-    for projection in tuning.projections(backbone):
+    for projection in tuning.held(backbone, state):
         if projection.shared:
             raise shared(backbone, projection)
         modules.setdefault(path_of(projection), []).append(projection)
@@ -100,13 +100,11 @@ def _tuned(backbone: Backbone, found: dict[str, Pair], scales: Mapping[str, floa
     scale = next(iter(scales.values()))
     if len(set(scales.values())) > 1:
         scale, found = 1.0, {name: (down, up * scales[name]) for name, (down, up) in found.items()}
-    named = {role: [getattr(block, at) for block in backbone.anatomy.blocks] for role, at in TARGETS.items()}
-    chosen = {
-        role: parts for role, parts in named.items() if any(one is not None and one.name in found for one in parts)
-    }
+    named = {role: [one for block in backbone.anatomy.blocks for one in block.of(at)] for role, at in TARGETS.items()}
+    chosen = {role: parts for role, parts in named.items() if any(one.name in found for one in parts)}
     rank = max(len(down) for down, _ in found.values())
     state: dict[str, Tensor] = {}
-    for projection in (one for parts in chosen.values() for one in parts if one is not None):
+    for projection in (one for parts in chosen.values() for one in parts):
         empty = projection.weight.new_zeros(0, projection.inputs), projection.weight.new_zeros(projection.width, 0)
         down, up = found.get(projection.name, empty)
         room = rank - len(down)
@@ -194,7 +192,7 @@ def places(backbone: Backbone) -> dict[str, dict[str, Projection]]:
     found: dict[str, dict[str, Projection]] = {}
     for block in backbone.anatomy.blocks:
         for role, at in TARGETS.items():
-            if (projection := getattr(block, at)) is not None:
+            for projection in block.of(at):
                 found.setdefault(path_of(projection), {})[role] = projection
     return found
 

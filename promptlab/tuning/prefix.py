@@ -46,7 +46,8 @@ class Prefix(Usual):
         init: ``words`` starts from the activations of real words, ``random`` from noise.
         text: those words, repeated until they are ``n`` tokens; by default each member draws ``n`` tokens.
         start: a saved model's folder or ``.safetensors`` file, whose P training goes on from.
-        shift: the prefix counts as tokens, so that the text's positions start at ``n``, as PEFT has it.
+        shift: the prefix counts as tokens, so that the text's positions start at ``n``, as PEFT has it; in both halves
+            of an encoder-decoder, where PEFT's stands in the decoder alone.
         lr: step size.
         weight_decay: decoupled; on what trains.
         dropout: rate in the backbone while training.

@@ -7,7 +7,8 @@
 
 The paper's code averages over padding too, so that a row's answer hangs on the rows beside it; here it does not. A gate
 looks at a row as a whole: rows are not packed, and go through the last block whole. On a causal backbone
-tokens therefore depend on later ones, those of a label word that is read behind the text among them.
+tokens therefore depend on later ones, those of a label word that is read behind the text among them. All is of
+self-attentions: an encoder-decoder, whose decoder also attends across, is refused.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

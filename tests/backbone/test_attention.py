@@ -13,7 +13,7 @@ from promptlab.backbone.device import generator
 from promptlab.errors import BackboneError, SettingError
 
 IDS = torch.tensor([[5, 6, 7, 8, 9], [10, 11, 12, 0, 0]])
-CAUSAL = ("gpt2", "llama", "mistral", "qwen3")
+CAUSAL = ("gpt2", "llama", "mistral", "qwen3", "opt")
 REAL = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]])
 
 
@@ -277,7 +277,7 @@ def test_activations_of_words_are_the_keys_that_stand_in_a_cache(family):
         torch.testing.assert_close(found, wanted.transpose(2, 3).flatten(3), rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("family", ["bert", "roberta", "gpt2", "llama", "modernbert", "albert"])
+@pytest.mark.parametrize("family", ["bert", "roberta", "gpt2", "llama", "modernbert", "albert", "opt"])
 def test_a_shift_counts_the_prefix_as_tokens(family):
     model = made(family).double()
     first = 2 if family == "roberta" else 0
@@ -291,10 +291,23 @@ def test_a_shift_counts_the_prefix_as_tokens(family):
     assert not torch.allclose(ours, unmoved)
 
 
+@pytest.mark.parametrize("half", ["encoder", "decoder"])
+def test_a_shift_counts_the_prefix_in_those_halves_that_have_one(half):
+    model, moved = made("bart").double(), made("bart").double()
+    weight = getattr(moved.model, half).embed_positions.weight
+    weight.copy_(weight.roll(-3, 0))  # what stood at position 3 stands at 0
+    pairs = {path: one for path, one in columns(model).items() if f".{half}." in path}
+    with preceded(model, given(model, pairs), shift=3), preceded(moved, given(moved, pairs)):
+        shifted, by_hand = asked(model), asked(moved)
+    with preceded(model, given(model, pairs)):
+        assert not torch.allclose(asked(model), shifted, atol=1e-3)
+    torch.testing.assert_close(shifted, by_hand, rtol=0, atol=1e-10)
+
+
 def test_a_model_without_numbered_positions_takes_no_shift():
     model = made("t5")
     with (
-        pytest.raises(BackboneError, match="positions of a 't5' model cannot be shifted"),
+        pytest.raises(BackboneError, match="positions of a 't5' model cannot be shifted: no module of its own is told"),
         preceded(model, {}, shift=2),
     ):
         pass

@@ -28,7 +28,7 @@ TUNINGS = {
     "houlsby": Houlsby(),
 }
 CASES = [(name, family) for name in TUNINGS for family in ("gpt2", "llama", "t5", "bart") if name != "shifted"]
-CASES += [("shifted", "gpt2"), ("shifted", "llama"), ("prefix", "qwen3")]
+CASES += [("shifted", "gpt2"), ("shifted", "llama"), ("shifted", "bart"), ("prefix", "qwen3")]
 
 
 def learnt(backbone, tuning):

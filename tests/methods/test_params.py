@@ -223,6 +223,9 @@ def test_counting_leaves_torchs_own_random_stream_alone(config):
         ("lora:r=4000", "cloze", "r=4000 does not fit"),
         ("lora", "close", "head=close: no such head. Did you mean 'cloze'"),
         ("top:layers=30", "cloze", "layers=30, but .* has 12"),
+        ("lora:targets=gate", "cloze", r"lora: no target 'gate' in .*bert-base\. Known: q\+k\+v\+o\+in\+out, or all"),
+        ("adamix-lora:targets=gate", "cloze", "adamix-lora: no target 'gate' in .*bert-base"),
+        ("mix:parts=lora+ia3,targets=gate", "cloze", "lora: no target 'gate' in .*bert-base"),
     ],
 )
 def test_bad_input_is_refused_in_a_sentence(config, tuning, head, message):

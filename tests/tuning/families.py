@@ -35,6 +35,8 @@ INSIDE = {
     "llama": ("Llama", "CausalLM", {**_MANY, **_ENDS, "num_key_value_heads": 2}),
     "mistral": ("Mistral", "CausalLM", {**_MANY, **_ENDS, "num_key_value_heads": 2, "sliding_window": 8}),
     "qwen3": ("Qwen3", "CausalLM", {**_MANY, **_ENDS, "num_key_value_heads": 2, "head_dim": 16}),
+    "opt": ("OPT", "CausalLM",
+            {**_MANY, **_ENDS, "ffn_dim": 48, "init_std": 0.2, "dropout": 0.0, "word_embed_proj_dim": 32}),
     "t5": ("T5", "ForConditionalGeneration",
            {"d_model": 32, "d_kv": 8, "d_ff": 48, "num_layers": 2, "num_heads": 4, "vocab_size": 50,
             "decoder_start_token_id": 0, "initializer_factor": 1.0, "dropout_rate": 0.0}),

@@ -25,7 +25,7 @@ BOTH = ["t5", "bart"]
 RATES = ("p", "dropout", "attention_dropout", "activation_dropout")
 ANY = [Full(), Top(layers=1), Lora(r=2, targets="all"), Houlsby(r=2), Lin(r=2), Ia3(), Prefix(n=2), Prefix(n=2, mid=4)]
 SOFT = [Soft(n=3), Prelayer(n=3)]
-STACKED = [Lora(r=2), Houlsby(r=2, init="paper"), Prefix(n=2, mid=4), *SOFT]
+STACKED = [Lora(r=2, targets="q+k+v+o"), Ia3(), Houlsby(r=2, init="paper"), Prefix(n=2, mid=4), *SOFT]
 
 
 def named(tuning):
@@ -42,6 +42,18 @@ def test_the_backbone_is_bit_for_bit_what_it_was(float64, family, tuning):
 @pytest.mark.parametrize("tuning", STACKED, ids=named)
 def test_the_applied_state_answers_as_the_member_did(float64, reviews, family, tuning):
     checks.applies(float64(family), tuning, reviews)
+
+
+@pytest.mark.parametrize(("family", "attentions", "blocks"), [("t5", 2 + 2 * 3, 5), ("bart", 2 + 2 * 2, 4)])
+def test_every_attention_learns_the_decoders_to_the_encoder_too(tiny, family, attentions, blocks):
+    def count(tuning):
+        with tuning.learn(tiny(family), True, [generator("m")]) as learnt:
+            return sum(one.numel() for one in learnt.state(0).values())
+
+    assert count(Lora(r=3, targets="q")) == count(Lora(r=3, targets="o")) == attentions * 3 * (32 + 32)
+    assert count(Lora(r=3)) == count(AdaMixLora(r=3)) == 2 * attentions * 3 * (32 + 32)
+    assert count(Lora(r=3, targets="in")) == blocks * 3 * (32 + 48)
+    assert count(Ia3()) == attentions * 2 * 32 + blocks * 48
 
 
 @pytest.mark.parametrize("family", BOTH)
@@ -96,6 +108,14 @@ def test_soft_tokens_activations_stand_in_the_encoder_alone(tiny, family):
     with Prelayer(n=3).learn(backbone, True, [generator("a")]) as learnt:
         names = [f"{block.name}.P" for block in backbone.anatomy.blocks if block.cross is None]
         assert list(learnt.tensors) == names
+
+
+def test_a_prefix_that_counts_as_tokens_learns_in_bart_and_is_refused_in_t5(float64, tiny_t5, reviews):
+    backbone, tuning = float64("bart"), Prefix(n=2, shift=True)
+    checks.let_go(backbone, tuning)
+    checks.applies(backbone, tuning, reviews)
+    with pytest.raises(BackboneError, match="'t5' model cannot be shifted"):
+        tuning.learn(tiny_t5, True, [generator("a")]).__enter__()
 
 
 def test_bitfit_learns_bart_and_finds_no_bias_in_t5(float64, tiny_t5, reviews):
