@@ -220,11 +220,12 @@ class GatedFunnel(Funnel):
 
     def __init__(self, tensors: Mapping[str, Tensor], real: Real):
         super().__init__(tensors, "relu")
-        self.gate = Gate(tensors, real)
+        self.gate, self.real = Gate(tensors, real), real
 
     def __call__(self, x: Tensor) -> Tensor:
         """What the gate lets through of f, shaped like the states."""
-        return self.gate(x) * super().__call__(x)
+        whole = self.real.rows(x)
+        return (self.gate(whole) * super().__call__(whole)).view(x.shape)
 
 
 class GatedLowRank(LowRank):

@@ -3,22 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from transformers import (
-    AutoModelForCausalLM,
-    AutoModelForMaskedLM,
-    AutoTokenizer,
-    DebertaV2Config,
-    ElectraConfig,
-    ErnieConfig,
-    GPTNeoXConfig,
-    OPTConfig,
-    PhiConfig,
-)
+from beyond import CONFIGS
+from checks import SINGLE
 
 from promptlab.backbone import backbone as backbone_module
 from promptlab.backbone.backbone import load_backbone
 from promptlab.backbone.batches import pad
-from promptlab.backbone.checkpoint import quiet
 from promptlab.backbone.device import generator
 from promptlab.backbone.encode import Encoder
 from promptlab.backbone.score import slot_logits
@@ -41,48 +31,15 @@ from promptlab.tuning.prefix import Prefix
 TASK = Task.from_parts(
     patterns=["{text} It was {mask}."], verbalizer={"negative": "terrible", "positive": ["great", "good"]}
 )
-SIZES = {
-    "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48,
-    "max_position_embeddings": 128, "initializer_range": 0.1,
-}  # fmt: skip
-CONFIGS = {
-    "electra": lambda own: ElectraConfig(**own, embedding_size=16),
-    "deberta-v2": lambda own: DebertaV2Config(
-        **own, relative_attention=True, position_buckets=8, share_att_key=True, pos_att_type=["p2c", "c2p"],
-        norm_rel_ebd="layer_norm", position_biased_input=False,
-    ),
-    "ernie": lambda own: ErnieConfig(**own, type_vocab_size=1),  # no layout: probed
-    "gpt_neox": lambda own: GPTNeoXConfig(**own),
-    "opt": lambda own: OPTConfig(**{**own, "ffn_dim": 48, "init_std": 0.1, "word_embed_proj_dim": 16}),
-    "phi": lambda own: PhiConfig(**own),
-}  # fmt: skip
-MASKED = ("electra", "deberta-v2", "ernie")
 
 
 @pytest.fixture(scope="module")
-def folder(folder_of, tmp_path_factory):
-    """folder("opt"): a tiny model with a tokenizer of its kind."""
-    made = {}
-
-    def get(family):
-        if family not in made:
-            like = folder_of("roberta" if family in MASKED else "gpt2")
-            tokenizer, made[family] = AutoTokenizer.from_pretrained(like), tmp_path_factory.mktemp(family)
-            ids = {"pad_token_id": tokenizer.pad_token_id, "bos_token_id": 0, "eos_token_id": 0}
-            auto = AutoModelForMaskedLM if family in MASKED else AutoModelForCausalLM
-            with quiet(), torch.random.fork_rng(devices=[]):
-                torch.manual_seed(0)
-                model = auto.from_config(CONFIGS[family]({**SIZES, **ids, "vocab_size": len(tokenizer)}))
-                for weight in model.parameters():
-                    weight.data.add_(0.05 * torch.randn_like(weight))
-                model.save_pretrained(made[family])
-                tokenizer.save_pretrained(made[family])
-        return str(made[family])
-
-    return get
+def folder(folder_of):
+    """folder("opt"): a tiny model with a tokenizer of its kind, by its path's name."""
+    return lambda family: str(folder_of(family))
 
 
-@pytest.fixture(params=CONFIGS)
+@pytest.fixture(params=[name for name in CONFIGS if name not in SINGLE])
 def family(request):
     return request.param
 
