@@ -262,7 +262,10 @@ def test_parameters_of_roberta_large_count_as_in_the_papers(tuning, training, st
     with torch.device("meta"):
         model = RobertaForMaskedLM(config)
     with learning(
-        SimpleNamespace(anatomy=anatomy_of(model), stackable=True, width=1024, name="large"), tuning
+        SimpleNamespace(
+            anatomy=anatomy_of(model), stackable=True, no_states=torch.empty(1024, 0, device="meta"), name="large"
+        ),
+        tuning,
     ) as learnt:
         assert counted(learnt) == (training, stored)
 
