@@ -161,8 +161,7 @@ class UniPelt(Usual):
     def _check(self, backbone: Backbone) -> None:
         if backbone.kind not in self.kinds:
             raise BackboneError(f"{TWO_ROWS}. Write mix or lora.")
-        width = len(backbone.anatomy.blocks[0].ffn_out.weight)
-        if "adapter" in self.chosen and self.adapter_r > width:
+        if "adapter" in self.chosen and self.adapter_r > (width := backbone.width):
             raise SettingError(
                 f"unipelt: adapter_r={self.adapter_r} does not fit {backbone.name}, which is {width} wide. "
                 f"Write adapter_r from 1 to {width}."

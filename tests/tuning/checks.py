@@ -81,6 +81,11 @@ def logits(backbone, tokens=((5, 6, 7, 8), (9, 10, 11, 12))):
         return backbone.model(input_ids=torch.tensor(tokens), **decoder).logits
 
 
+def exactly(norm, states):
+    """T5's norm in the precision of the states: its own sums squares in single precision."""
+    return norm.weight * states * torch.rsqrt(states.square().mean(-1, keepdim=True) + norm.variance_epsilon)
+
+
 class Stepping:
     """One step's loss of members, again and again on the same rows: call it inside ``tuning.learn``."""
 

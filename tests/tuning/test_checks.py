@@ -40,12 +40,14 @@ def test_their_gradients_are_finite_differences_on_fused_projections(float64, re
     checks.recomputes(backbone, tuning, reviews)
 
 
-@pytest.mark.parametrize("family", ["bert", "gpt2"])
-@pytest.mark.parametrize("tuning", [Full(), Top(layers=1)], ids=named)
-def test_the_backbones_own_weights_have_gradients_that_are_finite_differences(float64, reviews, family, tuning):
+@pytest.mark.parametrize(
+    ("tuning", "family", "head"),
+    [(Full(), "bert", False), (Full(), "gpt2", True), (Top(layers=1), "bert", True), (Top(layers=1), "gpt2", False)],
+    ids=lambda one: getattr(one, "name", one),
+)
+def test_the_backbones_own_weights_have_gradients_that_are_finite_differences(float64, reviews, tuning, family, head):
     backbone = float64(family)
-    checks.differentiates(backbone, tuning, reviews)
-    checks.differentiates(backbone, tuning, reviews, head=True)
+    checks.differentiates(backbone, tuning, reviews, head)
     checks.recomputes(backbone, tuning, reviews)
 
 
