@@ -92,7 +92,7 @@ def walked():
         yield pytest.param(cell, FAMILY[cell.kind], id=named(cell), marks=[pytest.mark.slow] * (cell in SLOW))
         left = cell.method in ("pet", "ipet") or not METHODS.entry(cell.method).trait("needs_backbone", True)
         if cell.kind == "seq2seq" and cell.tuning != "bitfit" and not left:  # T5 has no biases
-            yield pytest.param(cell, "t5", id=f"{named(cell)}-t5")
+            yield pytest.param(cell, "t5", id=f"{named(cell)}-t5", marks=[pytest.mark.slow] * (cell.head == "head"))
 
 
 @pytest.mark.parametrize(("cell", "family"), list(walked()))

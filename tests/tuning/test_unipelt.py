@@ -43,8 +43,10 @@ def test_it_lets_go_and_the_stored_state_answers_as_each_member_did(float64, rev
             checks.applies(backbone, tuning, reviews)
 
 
-@pytest.mark.parametrize("tuning", EACH, ids=named)
-@pytest.mark.parametrize("family", ["bert", "gpt2", "opt"])
+@pytest.mark.parametrize(
+    ("tuning", "family"), [*((one, family) for one in EACH for family in ("bert", "gpt2")), (APL, "opt")],
+    ids=lambda one: named(one) if isinstance(one, UniPelt) else one,
+)  # fmt: skip
 def test_a_stack_trains_each_member_as_alone(float64, reviews, tuning, family):
     checks.stacks(float64(family), tuning, reviews, head=family == "gpt2")
 
