@@ -209,6 +209,8 @@ def submodule(module: nn.Module, path: str) -> nn.Module | None:
 
 
 def sizes(module: nn.Module) -> tuple[int, int]:
-    """Widths of what a Linear or GPT-2's Conv1D reads and writes."""
+    """Widths of what a Linear or GPT-2's Conv1D reads and writes; weights of four bits have a shape of their own."""
+    if isinstance(inputs := getattr(module, "in_features", None), int):
+        return inputs, cast(int, module.out_features)
     first, second = cast(Tensor, module.weight).shape
     return (first, second) if isinstance(module, Conv1D) else (second, first)

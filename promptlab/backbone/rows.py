@@ -1,7 +1,8 @@
 """Rows seen as a whole: which of a batch's tokens are real, for learnt parts that average over a row.
 
-    a hook on the model and on its body keeps the attention mask of the forward that runs
+    a hook on the model and on its body keeps the attention mask of the forward that runs, and the shape of its rows
     in any module:  real.of(x) -> 1 for a real token, 0 for padding     x (rows, tokens, width)
+                    real.rows(x) -> x, parted into rows again           x (rows * tokens, width), as in OPT
     meanwhile nothing reads a row in parts: no last block of the slots alone (score.py), no beginning that rows share
     (cache.py)
 
@@ -9,7 +10,8 @@ A block that is computed again for its gradients still finds the mask there.
 """
 
 import inspect
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 from weakref import WeakSet
@@ -26,6 +28,20 @@ class Real:
     """The real tokens of the forward that runs."""
 
     mask: Tensor | None = None
+    shape: tuple[int, ...] = ()
+    """Rows and tokens of what the model reads."""
+
+    def rows(self, states: Tensor) -> Tensor:
+        """``(rows, tokens, width)`` of states shaped like this, or of all rows' tokens in one run (OPT's feed-forward).
+
+        Raises:
+            BackboneError: the module is not given all tokens of every row.
+        """
+        if states.dim() > 2:
+            return states
+        if not self.shape or math.prod(self.shape) != len(states):
+            raise _partial(states, self.shape)
+        return states.unflatten(0, self.shape)
 
     def of(self, states: Tensor) -> Tensor:
         """1 for a real token, 0 for padding, ``(rows, tokens)``.
@@ -39,17 +55,23 @@ class Real:
         if self.mask is None:
             return states.new_ones(states.shape[:2])
         if self.mask.shape != states.shape[:2]:
-            given, wanted = (" x ".join(map(str, shape)) for shape in (states.shape[:-1], self.mask.shape))
-            raise BackboneError(
-                f"a learnt part that averages over rows was given states of {given} tokens where the batch has "
-                f"{wanted}, so it cannot tell real ones from padding. Write another tuning, as lora."
-            )
+            raise _partial(states, self.mask.shape)
         return self.mask.to(states.dtype)
 
     def look(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Keeps the mask that the module is called with."""
+        """Keeps the mask that the module is called with, and how many tokens of how many rows."""
         given = {**inspect.signature(module.forward).bind_partial(*args, **kwargs).arguments, **kwargs}
         self.mask = given.get("attention_mask")
+        read = [one for name in ("input_ids", "inputs_embeds") if (one := given.get(name)) is not None]
+        self.shape = tuple(read[0].shape[:2]) if read else ()
+
+
+def _partial(states: Tensor, shape: Sequence[int]) -> BackboneError:
+    given, wanted = (" x ".join(map(str, one)) for one in (states.shape[:-1], shape))
+    return BackboneError(
+        f"a learnt part that averages over rows was given states of {given} tokens where the batch has {wanted}, so it "
+        "cannot tell real ones from padding. Write another tuning, as lora."
+    )
 
 
 @contextmanager

@@ -139,11 +139,10 @@ class AdaMix(Mixing):
         Raises:
             SettingError: more hidden units than the backbone is wide.
         """
-        routes, pieces = self.routes(generators), dict[str, Piece]()
+        routes, pieces, like = self.routes(generators), dict[str, Piece](), backbone.no_states
         for place in _places(backbone):
             self._check(place)
-            down = self._experts(place, "down", routes, generators)
-            up = self._experts(place, "up", routes, generators)
+            down, up = (self._experts(like, of, routes, generators) for of in _OF)
             pieces[place.name] = Bottleneck(place.module, down, up, _tanh(backbone))
         counts = {f"{of}{part}": self.copies(of) for of in _OF for part in ("", "_bias")}
         return mixed(pieces, counts, routes)
@@ -163,10 +162,10 @@ class AdaMix(Mixing):
             )
 
     def _experts(
-        self, place: Projection, of: Literal["down", "up"], routes: Routes, generators: Sequence[torch.Generator]
+        self, like: Tensor, of: Literal["down", "up"], routes: Routes, generators: Sequence[torch.Generator]
     ) -> Experts:
-        inputs, outputs = (place.width, self.r) if of == "down" else (self.r, place.width)
-        count, like = self.copies(of), place.weight
+        inputs, outputs = (len(like), self.r) if of == "down" else (self.r, len(like))
+        count = self.copies(of)
         shape = (count * inputs, outputs)
         if self.init == "paper":
             weight = _normal(shape, generators, like)
@@ -329,9 +328,9 @@ def _normal(shape: tuple[int, ...], generators: Sequence[torch.Generator], like:
 
 @contextmanager
 def _alone(backbone: Backbone, state: State) -> Iterator[None]:
-    pieces: dict[str, Piece] = {}
+    pieces, like = dict[str, Piece](), backbone.no_states
     for place in _places(backbone):
-        own = {part: state[f"{place.name}.{part}"][None].to(place.weight) for of in _OF for part in (of, f"{of}_bias")}
+        own = {part: state[f"{place.name}.{part}"][None].to(like) for of in _OF for part in (of, f"{of}_bias")}
         down, up = (Experts(own[of], own[f"{of}_bias"], 1) for of in _OF)
         pieces[place.name] = Bottleneck(place.module, down, up, _tanh(backbone))
     with beside(pieces):

@@ -89,7 +89,10 @@ def biased(backbone: Backbone) -> dict[str, tuple[nn.Module, Tensor]]:
             continue
         if type(module).__name__ not in _ADDS_ITS_BIAS:
             kind = type(module).__name__
-            raise BackboneError(f"bitfit: {name} is a {kind}, whose bias a shift of its output cannot stand for.")
+            raise BackboneError(
+                f"bitfit: {name} is a {kind}, whose bias a shift of its output cannot stand for. Write prefix, soft or "
+                "a bottleneck such as pfeiffer."
+            )
         found[name] = (module, bias.detach())
     if not found:
         raise BackboneError(f"bitfit: {backbone.name} has no biases to learn. Write lora, top or full instead.")

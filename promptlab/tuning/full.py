@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from promptlab.backbone.backbone import Backbone
 from promptlab.errors import SettingError
-from promptlab.tuning.inject import learning, swapped
+from promptlab.tuning.inject import learning, refuse_few_bits, swapped
 from promptlab.tuning.tuning import State, Usual, by_width
 
 
@@ -42,10 +42,15 @@ class Full(Usual):
     def learn(
         self, backbone: Backbone, cloze: bool, generators: Sequence[torch.Generator]
     ) -> AbstractContextManager["Inside"]:
-        """Copies of all parameters learn."""
+        """Copies of all parameters learn.
+
+        Raises:
+            BackboneError: weights are quantised.
+        """
         own = dict(backbone.model.named_parameters())
         body = {id(parameter) for parameter in backbone.body.parameters()}
-        return _inside({name: one for name, one in own.items() if cloze or id(one) in body}, generators)
+        chosen = {name: one for name, one in own.items() if cloze or id(one) in body}
+        return _inside(self.name, chosen, generators)
 
     def applied(self, backbone: Backbone, state: State) -> AbstractContextManager[None]:
         """The backbone holds the learnt tensors."""
@@ -81,12 +86,13 @@ class Top(Usual):
 
         Raises:
             SettingError: more layers than the backbone has.
+            BackboneError: weights are quantised.
         """
         blocks = len(backbone.anatomy.blocks)
         if not 0 < self.layers <= blocks:
             raise SettingError(f"top: layers={self.layers}, but {backbone.name} has {blocks}. Write 1 to {blocks}.")
-        chosen = self._chosen(backbone)
-        return _inside({name: one for name, one in backbone.model.named_parameters() if id(one) in chosen}, generators)
+        ids, own = self._chosen(backbone), backbone.model.named_parameters()
+        return _inside(self.name, {name: one for name, one in own if id(one) in ids}, generators)
 
     def below(self, backbone: Backbone) -> int:
         """Those under the top; none where blocks share their weights, or some of them are an encoder's."""
@@ -125,9 +131,12 @@ class Inside:
 
 
 @contextmanager
-def _inside(parameters: dict[str, nn.Parameter], generators: Sequence[torch.Generator]) -> Iterator[Inside]:
+def _inside(
+    tuning: str, parameters: dict[str, nn.Parameter], generators: Sequence[torch.Generator]
+) -> Iterator[Inside]:
     if len(generators) != 1:
         raise SettingError("a tuning that changes the backbone trains one member at a time.")
+    refuse_few_bits(tuning, parameters, "between which there is no small step")
     copies = {name: parameter.data.clone() for name, parameter in parameters.items()}
     with swapped(parameters, copies), learning(parameters):
         yield Inside(dict(parameters))

@@ -13,14 +13,14 @@ encoder-decoder keys and values are those of every attention, the decoder's to t
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor
 
 from promptlab.backbone.anatomy import Block, Projection
 from promptlab.backbone.backbone import Backbone
-from promptlab.tuning.inject import Beside, Piece, beside, standing, swapped
+from promptlab.tuning.inject import Beside, Piece, beside, few_bits, standing, swapped
 from promptlab.tuning.tuning import State, Usual, by_member, by_width
 
 
@@ -43,7 +43,7 @@ class Ia3(Usual):
         self, backbone: Backbone, cloze: bool, generators: Sequence[torch.Generator]
     ) -> AbstractContextManager[Beside]:
         """One factor a number for every member."""
-        like = backbone.anatomy.blocks[0].ffn_out.weight
+        like = backbone.no_states
 
         def ones(name: str, size: int) -> Tensor:
             return like.new_ones(len(generators), size).requires_grad_(True)
@@ -51,9 +51,10 @@ class Ia3(Usual):
         return beside(dict(_pieces(backbone, ones)))
 
     def applied(self, backbone: Backbone, state: State) -> AbstractContextManager[None]:
-        """Folds the factors into weights and biases; beside them where blocks share one weight (ALBERT)."""
-        if any(block.ffn_out.shared for block in backbone.anatomy.blocks):
-            like = backbone.anatomy.blocks[0].ffn_out.weight
+        """Folds the factors into weights and biases; beside shared ones (ALBERT's) and those of few bits."""
+        scaled = [one for block in backbone.anatomy.blocks for one in (block.key, block.value, block.ffn_out)]
+        if any(one.shared for one in scaled) or few_bits({one.name: cast(Tensor, one.module.weight) for one in scaled}):
+            like = backbone.no_states
             return standing(dict(_pieces(backbone, lambda name, size: state[f"{name}.factor"][None].to(like))))
         return swapped(dict(backbone.model.named_parameters()), self.merged(backbone, state))
 

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from promptlab.errors import BackboneError
+
 
 class After(Protocol):
     """The learnt part of one module, for all members of a stack."""
@@ -83,6 +85,29 @@ def swapped(parameters: Mapping[str, nn.Parameter], values: Mapping[str, Tensor]
     finally:
         for name, tensor in own.items():
             parameters[name].data = tensor
+
+
+def few_bits(weights: Mapping[str, Tensor]) -> str | None:
+    """The first of these that holds no real numbers, as quantised weights do: its name; None where all do."""
+    return next((name for name, one in weights.items() if not one.is_floating_point()), None)
+
+
+def refuse_few_bits(tuning: str, weights: Mapping[str, Tensor], why: str) -> None:
+    """Refuses to change quantised weights.
+
+    Args:
+        tuning: its name.
+        weights: that it changes, by name.
+        why: it cannot.
+
+    Raises:
+        BackboneError: some are quantised.
+    """
+    if name := few_bits(weights):
+        raise BackboneError(
+            f"{tuning}: {name} keeps its weights in few bits, {why}. Write prefix, soft or a bottleneck such as "
+            "pfeiffer."
+        )
 
 
 @contextmanager

@@ -22,8 +22,8 @@ from torch.nn import functional
 
 from promptlab.backbone.anatomy import Projection
 from promptlab.backbone.backbone import Backbone
-from promptlab.errors import BackboneError, SettingError, did_you_mean
-from promptlab.tuning.inject import Beside, Piece, beside, drawn, swapped
+from promptlab.errors import SettingError, did_you_mean
+from promptlab.tuning.inject import Beside, Piece, beside, drawn, refuse_few_bits, swapped
 from promptlab.tuning.tuning import State, Usual, by_member, by_width
 
 TARGETS = {
@@ -107,11 +107,10 @@ class Lora(Usual):
         roles, blocks = self._roles(backbone), backbone.anatomy.blocks
         chosen = [found for block in blocks for role in roles for found in block.of(role)]
         for projection in chosen:
-            if not cast(Tensor, projection.module.weight).is_floating_point():  # four bits lie in other shapes, too
-                raise BackboneError(
-                    f"{self.name}: {projection.name} keeps its weights in few bits, and a difference is added to "
-                    "weights of full precision. Write prefix, soft or a bottleneck such as pfeiffer."
-                )
+            weight = cast(Tensor, projection.module.weight)  # four bits lie in other shapes, too
+            refuse_few_bits(
+                self.name, {projection.name: weight}, "and a difference is added to weights of full precision"
+            )
             if not 0 < self.r <= projection.width:
                 raise SettingError(
                     f"{self.name}: r={self.r} does not fit {projection.name} ({projection.width} wide). "

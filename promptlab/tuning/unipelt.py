@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, fields
 from functools import partial
-from typing import ClassVar, Literal, Protocol
+from typing import ClassVar, Literal, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +27,7 @@ from promptlab.backbone.rows import Real, whole_rows
 from promptlab.errors import BackboneError, SettingError, did_you_mean
 from promptlab.registry import TWO_ROWS
 from promptlab.tuning.bottleneck import Funnel
-from promptlab.tuning.inject import Piece, beside, drawn_normal
+from promptlab.tuning.inject import Piece, beside, drawn_normal, few_bits
 from promptlab.tuning.lora import Lora, LowRank
 from promptlab.tuning.mix import Union
 from promptlab.tuning.pfeiffer import Pfeiffer
@@ -108,7 +108,7 @@ class UniPelt(Usual):
 
         Raises:
             SettingError: a part is larger than the backbone allows.
-            BackboneError: a part has no place in the backbone.
+            BackboneError: a part has no place in the backbone, or lora meets quantised weights.
         """
         return self._standing(backbone, _Drawn(self, backbone, generators))
 
@@ -162,11 +162,17 @@ class UniPelt(Usual):
     def _check(self, backbone: Backbone) -> None:
         if backbone.kind not in self.kinds:
             raise BackboneError(f"{TWO_ROWS}. Write mix or lora.")
-        width = len(backbone.anatomy.blocks[0].ffn_out.weight)
-        if "adapter" in self.chosen and self.adapter_r > width:
+        if "adapter" in self.chosen and self.adapter_r > (width := backbone.width):
             raise SettingError(
                 f"unipelt: adapter_r={self.adapter_r} does not fit {backbone.name}, which is {width} wide. "
                 f"Write adapter_r from 1 to {width}."
+            )
+        changed = [one for block in backbone.anatomy.blocks for one in (block.query, block.value)]
+        weights = {one.name: cast(Tensor, one.module.weight) for one in changed}
+        if "lora" in self.chosen and (name := few_bits(weights)):
+            raise BackboneError(
+                f"unipelt: {name} keeps its weights in few bits, and lora adds to weights of full precision. Write "
+                "unipelt:parts=adapter+prefix."
             )
         if "lora" in self.chosen and not backbone.anatomy.stackable:
             raise BackboneError(
@@ -221,11 +227,12 @@ class GatedFunnel(Funnel):
 
     def __init__(self, tensors: Mapping[str, Tensor], real: Real):
         super().__init__(tensors, "relu")
-        self.gate = Gate(tensors, real)
+        self.gate, self.real = Gate(tensors, real), real
 
     def __call__(self, x: Tensor) -> Tensor:
         """What the gate lets through of f, shaped like the states."""
-        return self.gate(x) * super().__call__(x)
+        whole = self.real.rows(x)
+        return (self.gate(whole) * super().__call__(whole)).view(x.shape)
 
 
 class GatedLowRank(LowRank):

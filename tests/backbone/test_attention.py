@@ -1,5 +1,7 @@
 """Keys and values before an attention's own: every attention module sees them, and what it then computes."""
 
+from collections import Counter
+
 import pytest
 import torch
 from families import INSIDE, OUTSIDE, made
@@ -194,9 +196,12 @@ def test_gradient_checkpointing_changes_nothing(family):
             if isinstance(module, torch.nn.Dropout):
                 module.p = 0.0
         pairs = {path: pair.requires_grad_(True) for path, pair in columns(model).items()}
-        call = {"use_cache": False} if family in CAUSAL else {}
+        call, passed = {"use_cache": False} if family in CAUSAL else {}, []
+        for path in pairs:
+            model.get_submodule(path).register_forward_pre_hook(lambda *_, path=path: passed.append(path))
         with preceded(model, given(model, pairs)):
             asked(model, **call).square().sum().backward()
+        assert Counter(passed) == dict.fromkeys(pairs, 2 if checkpointed else 1)
         return [pair.grad for pair in pairs.values()]
 
     for one, other in zip(gradients(False), gradients(True), strict=True):

@@ -225,6 +225,17 @@ def test_the_divergence_is_the_symmetric_one_and_skips_labels_that_a_row_lacks(d
         torch.testing.assert_close(one, other)
 
 
+@pytest.mark.parametrize("detach", [True, False])
+def test_two_numbers_are_their_squared_distance_apart_and_both_are_pulled(detach):
+    a = torch.tensor([[0.5], [-1.0]], dtype=torch.float64, requires_grad=True)
+    b = torch.tensor([[0.2], [1.5]], dtype=torch.float64, requires_grad=True)
+    found = divergence(a, b, detach)
+    torch.testing.assert_close(found, torch.tensor([0.3**2, 2.5**2], dtype=torch.float64))
+    pull = torch.tensor([[0.3], [-2.5]], dtype=torch.float64) * (1 if detach else 2)  # half of it, where one is given
+    for one, wanted in zip(torch.autograd.grad(found.sum(), [a, b]), (pull, -pull), strict=True):
+        torch.testing.assert_close(one, wanted)
+
+
 def test_passes_that_agree_but_for_rounding_move_nothing():
     a = torch.randn(5, 3, generator=generator("a"), dtype=torch.float64, requires_grad=True)
     found = divergence(a, a.detach() + 1e-15, detach=True)
@@ -262,7 +273,10 @@ def test_parameters_of_roberta_large_count_as_in_the_papers(tuning, training, st
     with torch.device("meta"):
         model = RobertaForMaskedLM(config)
     with learning(
-        SimpleNamespace(anatomy=anatomy_of(model), stackable=True, width=1024, name="large"), tuning
+        SimpleNamespace(
+            anatomy=anatomy_of(model), stackable=True, no_states=torch.empty(1024, 0, device="meta"), name="large"
+        ),
+        tuning,
     ) as learnt:
         assert counted(learnt) == (training, stored)
 

@@ -4,6 +4,7 @@ import checks
 import pytest
 
 from promptlab.tuning.bitfit import BitFit
+from promptlab.tuning.full import Full, Top
 from promptlab.tuning.lora import Lora
 
 TUNINGS = [Lora(r=2), BitFit()]
@@ -11,6 +12,10 @@ TUNINGS = [Lora(r=2), BitFit()]
 
 def named(tuning):
     return tuning.name
+
+
+def labelled(tuning):
+    return f"{tuning.name}-{getattr(tuning, 'targets', '')}"
 
 
 @pytest.mark.parametrize("tuning", TUNINGS, ids=named)
@@ -26,6 +31,24 @@ def test_lora_and_bitfit_pass_every_check(float64, reviews, tuning):
     checks.stacks(backbone, tuning, reviews)
     checks.learns(backbone, tuning, reviews, lr=1e-2)
     checks.reloads(backbone, tuning, reviews)
+
+
+@pytest.mark.parametrize("tuning", [BitFit(), Lora(r=2), Lora(r=2, targets="all")], ids=labelled)
+def test_their_gradients_are_finite_differences_on_fused_projections(float64, reviews, tuning):
+    backbone = float64("gpt2")
+    checks.differentiates(backbone, tuning, reviews, shorter=10)
+    checks.recomputes(backbone, tuning, reviews)
+
+
+@pytest.mark.parametrize(
+    ("tuning", "family", "head"),
+    [(Full(), "bert", False), (Full(), "gpt2", True), (Top(layers=1), "bert", True), (Top(layers=1), "gpt2", False)],
+    ids=lambda one: getattr(one, "name", one),
+)
+def test_the_backbones_own_weights_have_gradients_that_are_finite_differences(float64, reviews, tuning, family, head):
+    backbone = float64(family)
+    checks.differentiates(backbone, tuning, reviews, head)
+    checks.recomputes(backbone, tuning, reviews)
 
 
 class Forgetful(Lora):

@@ -3,12 +3,11 @@
 import re
 from ast import literal_eval
 
-import kin
+import beyond
 import pytest
 import torch
 from interchange import comes_here, goes_there, here, learnt, peft
 
-from promptlab.backbone.backbone import load_backbone
 from promptlab.errors import SettingError
 from promptlab.tuning.ia3 import Ia3
 from promptlab.tuning.lora import Lora
@@ -34,22 +33,6 @@ TURNED = {
     **dict.fromkeys(("qwen2", "qwen3", "gptj"), "q_proj"),
 }
 TUNINGS = [Lora(r=3, alpha=5), Lora(r=3, alpha=5, targets="all"), Ia3()]
-
-
-@pytest.fixture(scope="module")
-def double(tmp_path_factory, folder_of, float64):
-    """double("opt"): a tiny backbone in double precision, of this file's own."""
-    made = {}
-
-    def get(family):
-        if family == "qwen3":
-            return float64(family)
-        if family not in made:
-            folder = kin.write(family, folder_of, tmp_path_factory.mktemp(family))
-            made[family] = load_backbone(str(folder), device="cpu", dtype="float64")
-        return made[family]
-
-    return get
 
 
 def named(tuning):
@@ -106,48 +89,48 @@ def test_the_feed_forwards_modules_are_some_of_the_targets_also_where_only_some_
 
 @pytest.mark.parametrize("family", OTHERS)
 @pytest.mark.parametrize("tuning", TUNINGS, ids=named)
-def test_other_families_go_to_peft_and_come_back(double, float64, tmp_path, family, tuning):
-    back(float64, double(family), tuning, tmp_path)
+def test_other_families_go_to_peft_and_come_back(float64, tmp_path, family, tuning):
+    back(float64, float64(family), tuning, tmp_path)
 
 
 @pytest.mark.parametrize("family", OTHERS)
-def test_lora_of_peft_comes_here_from_other_families(double, float64, tmp_path, family):
-    comes_here(float64, double(family), peft.LoraConfig(r=3, target_modules=OTHERS[family]), tmp_path)
+def test_lora_of_peft_comes_here_from_other_families(float64, tmp_path, family):
+    comes_here(float64, float64(family), peft.LoraConfig(r=3, target_modules=OTHERS[family]), tmp_path)
 
 
 @pytest.mark.parametrize("family", ["electra", "deberta-v2", "opt"])
-def test_the_ia3_that_peft_takes_comes_here_from_other_families(double, float64, tmp_path, family):
+def test_the_ia3_that_peft_takes_comes_here_from_other_families(float64, tmp_path, family):
     names = {"electra": ["key", "value", "output.dense"]}.get(family)  # PEFT has no default for it
     config = peft.IA3Config(target_modules=names, feedforward_modules=names and names[-1:])
-    comes_here(float64, double(family), config, tmp_path)
+    comes_here(float64, float64(family), config, tmp_path)
 
 
 @pytest.mark.parametrize("family", PRODUCTS)
-def test_factors_on_queries_move_to_keys_where_the_two_meet_in_their_product_alone(double, float64, tmp_path, family):
+def test_factors_on_queries_move_to_keys_where_the_two_meet_in_their_product_alone(float64, tmp_path, family):
     comes_here(
-        float64, double(family), peft.IA3Config(target_modules=PRODUCTS[family], feedforward_modules=[]), tmp_path
+        float64, float64(family), peft.IA3Config(target_modules=PRODUCTS[family], feedforward_modules=[]), tmp_path
     )
 
 
 @pytest.mark.parametrize("family", TURNED)
-def test_elsewhere_factors_on_queries_are_refused_with_what_can_be(double, float64, tmp_path, family):
+def test_elsewhere_factors_on_queries_are_refused_with_what_can_be(float64, tmp_path, family):
     config = peft.IA3Config(target_modules=[TURNED[family]], feedforward_modules=[])
     with pytest.raises(SettingError, match=rf"multiplies what .*{TURNED[family]}.* puts out.*target_modules=") as said:
-        comes_here(float64, double(family), config, tmp_path / "refused")
+        comes_here(float64, float64(family), config, tmp_path / "refused")
     targets, inner = re.findall(r"\[[^\[]*?\]", str(said.value).partition("target_modules=")[2])
     wanted = peft.IA3Config(target_modules=literal_eval(targets), feedforward_modules=literal_eval(inner))
-    comes_here(float64, double(family), wanted, tmp_path / "told")
+    comes_here(float64, float64(family), wanted, tmp_path / "told")
 
 
-def test_peft_takes_queries_of_gpt_j_by_itself_so_its_default_is_refused(double, float64, tmp_path):
+def test_peft_takes_queries_of_gpt_j_by_itself_so_its_default_is_refused(float64, tmp_path):
     with pytest.raises(SettingError, match=r"multiplies what transformer.h.0.attn.q_proj puts out.*'attn.k_proj'"):
-        comes_here(float64, double("gptj"), peft.IA3Config(), tmp_path)
+        comes_here(float64, float64("gptj"), peft.IA3Config(), tmp_path)
 
 
 @pytest.mark.parametrize("family", ["electra", "gpt_neox", "opt", "qwen2", "qwen3", "gptj"])
-def test_a_prefix_of_other_families_goes_to_peft_and_comes_back(double, float64, tmp_path, family):
-    back(float64, double(family), Prefix(n=3, shift=True), tmp_path / "there")
-    kind = "FEATURE_EXTRACTION" if family in kin.MASKED else "CAUSAL_LM"
+def test_a_prefix_of_other_families_goes_to_peft_and_comes_back(float64, tmp_path, family):
+    back(float64, float64(family), Prefix(n=3, shift=True), tmp_path / "there")
+    kind = "FEATURE_EXTRACTION" if family in beyond.MASKED else "CAUSAL_LM"
     config = peft.PrefixTuningConfig(task_type=kind, num_virtual_tokens=4)
-    tuning, _ = comes_here(float64, double(family), config, tmp_path / "here")
+    tuning, _ = comes_here(float64, float64(family), config, tmp_path / "here")
     assert tuning == Prefix(n=4, shift=True)

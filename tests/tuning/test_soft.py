@@ -142,7 +142,7 @@ def test_gradients_are_finite_differences(float64, reviews, tuning, family):
 @pytest.mark.parametrize("tuning", BOTH, ids=named)
 @pytest.mark.parametrize("family", ["bert", "gpt2"])
 def test_gradient_checkpointing_changes_nothing(float64, reviews, tuning, family):
-    backbone, members = float64(family), [member(reviews, "a", 1)]
+    backbone, members, passed = float64(family), [member(reviews, "a", 1)], []
     drops = [one for one in backbone.model.modules() if isinstance(one, torch.nn.Dropout)]
     with tuning.begin(tuning.reading(Encoder(backbone)), [members[0].pvp], [generator("a")]) as learnt:
         loss, leaves = losses(backbone, tuning, members), learnt.tensors
@@ -151,7 +151,9 @@ def test_gradient_checkpointing_changes_nothing(float64, reviews, tuning, family
             one.p = 0.0
         backbone.model.activation_checkpointing_enable({"use_reentrant": False})
         backbone.model.train()
+        backbone.anatomy.blocks[-1].query.module.register_forward_pre_hook(lambda *_: passed.append(1))
         again = torch.autograd.grad(loss().sum(), list(leaves.values()))
+    assert len(passed) == 2, "the last block was not computed again"
     for one, other in zip(plain, again, strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
 

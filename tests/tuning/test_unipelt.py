@@ -20,7 +20,7 @@ SMALL = {"adapter_r": 3, "n": 3, "mid": 4, "r": 2}
 APL, DIRECT = UniPelt(**SMALL), UniPelt(**{**SMALL, "mid": 0})
 AP, AL = UniPelt("ap", adapter_r=3, n=3, mid=4, init="paper"), UniPelt("adapter+lora", adapter_r=3, r=2)
 EACH = [APL, DIRECT, AP, AL, UniPelt("prefix", n=3, mid=4), UniPelt("lora", r=2)]
-FAMILIES = ["bert", "roberta", "distilbert", "albert", "modernbert", "gpt2", "llama", "qwen3", "mistral"]
+FAMILIES = ["bert", "roberta", "distilbert", "albert", "modernbert", "gpt2", "llama", "qwen3", "mistral", "opt"]
 
 
 def named(tuning):
@@ -43,8 +43,10 @@ def test_it_lets_go_and_the_stored_state_answers_as_each_member_did(float64, rev
             checks.applies(backbone, tuning, reviews)
 
 
-@pytest.mark.parametrize("tuning", EACH, ids=named)
-@pytest.mark.parametrize("family", ["bert", "gpt2"])
+@pytest.mark.parametrize(
+    ("tuning", "family"), [*((one, family) for one in EACH for family in ("bert", "gpt2")), (APL, "opt")],
+    ids=lambda one: named(one) if isinstance(one, UniPelt) else one,
+)  # fmt: skip
 def test_a_stack_trains_each_member_as_alone(float64, reviews, tuning, family):
     checks.stacks(float64(family), tuning, reviews, head=family == "gpt2")
 
@@ -69,46 +71,86 @@ def test_rows_are_not_packed_though_the_backbone_would_allow_it(float64, reviews
 
 
 @pytest.mark.parametrize("head", [False, True], ids=["cloze", "head"])
-def test_it_learns_and_what_was_saved_predicts_as_before(tiny_bert, tiny_gpt2, tiny_llama, reviews, head):
-    for backbone in (tiny_bert, tiny_gpt2, tiny_llama):
+def test_it_learns_and_what_was_saved_predicts_as_before(tiny, reviews, head):
+    for backbone in map(tiny, ("bert", "gpt2", "llama", "opt")):
         checks.learns(backbone, APL, reviews, 1e-2, head=head)
         checks.reloads(backbone, APL, reviews, head=head)
 
 
-def test_a_forward_on_bert_is_that_of_the_formulas_and_padding_moves_nothing(float64):
-    backbone = float64("bert")
+class Plainly:
+    """One row alone through a model of four heads, by the formulas.
+
+    Args:
+        state: what was learnt.
+        row: token ids.
+    """
+
+    def __init__(self, state, row):
+        self.state, self.ids, self.places = state, torch.tensor(row), torch.arange(len(row))
+
+    def opened(self, name, x):
+        return torch.sigmoid(x @ self.state[f"{name}.gate"] + self.state[f"{name}.gate_bias"]).mean()
+
+    def low(self, name, x):
+        return self.opened(name, x) * x @ self.state[f"{name}.A"] @ self.state[f"{name}.B"]
+
+    def bottleneck(self, name, x):
+        inner = (x @ self.state[f"{name}.down"] + self.state[f"{name}.down_bias"]).relu()
+        return self.opened(name, x) * (inner @ self.state[f"{name}.up"] + self.state[f"{name}.up_bias"])
+
+    def attention(self, i, x, qkv, query, value, causal):
+        keys, values = self.opened(f"gate.{query}", x) * self.state["prefix.prefix"][i]
+        q, k, v = qkv
+        q, k = q + self.low(f"lora.{query}", x), torch.cat([keys, k])
+        v = torch.cat([values, v + self.low(f"lora.{value}", x)])
+        later = torch.full((len(q), len(k)), -torch.inf if causal else 0.0, dtype=q.dtype).triu(len(k) - len(q) + 1)
+        parts = [slice(j, j + 8) for j in range(0, 32, 8)]
+        return torch.cat([(q[:, j] @ k[:, j].T / 8**0.5 + later).softmax(-1) @ v[:, j] for j in parts], -1)
+
+    def bert(self, body):
+        x = body.embeddings(self.ids[None])[0]
+        for i, block in enumerate(body.encoder.layer):
+            one, at = block.attention.self, f"bert.encoder.layer.{i}.attention.self"
+            qkv = one.query(x), one.key(x), one.value(x)
+            attended = self.attention(i, x, qkv, f"{at}.query", f"{at}.value", causal=False)
+            x = block.attention.output(attended, x)
+            summed, name = block.output.dense(block.intermediate(x)) + x, f"adapter.bert.encoder.layer.{i}.output.dense"
+            x = block.output.LayerNorm(summed + self.bottleneck(name, block.output.LayerNorm(summed)))
+        return x
+
+    def gpt2(self, body):
+        x = body.wte(self.ids) + body.wpe(self.places)
+        for i, block in enumerate(body.h):
+            h, at = block.ln_1(x), f"transformer.h.{i}.attn.c_attn"
+            qkv = block.attn.c_attn(h).split(32, -1)
+            x = x + block.attn.c_proj(self.attention(i, h, qkv, f"{at}[query]", f"{at}[value]", causal=True))
+            o = block.mlp(block.ln_2(x))
+            x = x + o + self.bottleneck(f"adapter.transformer.h.{i}.mlp.c_proj", o)
+        return body.ln_f(x)
+
+    def opt(self, body):
+        x = body.decoder.project_in(body.decoder.embed_tokens(self.ids))
+        x = x + body.decoder.embed_positions.weight[2 + self.places]
+        for i, block in enumerate(body.decoder.layers):
+            h, one, at = block.self_attn_layer_norm(x), block.self_attn, f"model.decoder.layers.{i}.self_attn"
+            qkv = one.q_proj(h), one.k_proj(h), one.v_proj(h)
+            x = x + one.out_proj(self.attention(i, h, qkv, f"{at}.q_proj", f"{at}.v_proj", causal=True))
+            o = block.fc2(block.fc1(block.final_layer_norm(x)).relu())
+            x = x + o + self.bottleneck(f"adapter.model.decoder.layers.{i}.fc2", o)
+        return body.decoder.project_out(body.decoder.final_layer_norm(x))
+
+
+@pytest.mark.parametrize("family", ["bert", "gpt2", "opt"])
+def test_a_forward_is_that_of_the_formulas_and_padding_moves_nothing(float64, family):
+    backbone = float64(family)
     state, rows = told_apart(backbone, APL), [[5, 6, 7, 8, 9, 10], [11, 12, 13]]
     inputs = torch.tensor([rows[0], rows[1] + [0] * 3])
     with APL.applied(backbone, state), torch.no_grad():
         found = backbone.body(input_ids=inputs, attention_mask=(inputs > 0).long()).last_hidden_state
     for row, states in zip(rows, found, strict=True):
-        torch.testing.assert_close(states[: len(row)], plainly(backbone.body, row, state), **checks.CLOSE)
-
-
-@torch.no_grad()
-def plainly(body, row, state):
-    """One row alone through BERT of four heads, by the formulas."""
-    x = body.embeddings(torch.tensor([row]))[0]
-
-    def opened(name, x):
-        return torch.sigmoid(x @ state[f"{name}.gate"] + state[f"{name}.gate_bias"]).mean()
-
-    def low(name, x):
-        return opened(name, x) * x @ state[f"{name}.A"] @ state[f"{name}.B"]
-
-    for i, (block, own) in enumerate(zip(body.encoder.layer, state["prefix.prefix"], strict=True)):
-        attend, at = block.attention.self, f"bert.encoder.layer.{i}.attention.self"
-        keys, values = opened(f"gate.{at}.query", x) * own
-        q, v = attend.query(x) + low(f"lora.{at}.query", x), attend.value(x) + low(f"lora.{at}.value", x)
-        k, v = torch.cat([keys, attend.key(x)]), torch.cat([values, v])
-        heads = [(q[:, j : j + 8] @ k[:, j : j + 8].T / 8**0.5).softmax(-1) @ v[:, j : j + 8] for j in range(0, 32, 8)]
-        x = block.attention.output(torch.cat(heads, -1), x)
-        summed, name = block.output.dense(block.intermediate(x)) + x, f"adapter.bert.encoder.layer.{i}.output.dense"
-        h = block.output.LayerNorm(summed)
-        inner = (h @ state[f"{name}.down"] + state[f"{name}.down_bias"]).relu()
-        f = inner @ state[f"{name}.up"] + state[f"{name}.up_bias"]
-        x = block.output.LayerNorm(summed + opened(name, h) * f)
-    return x
+        with torch.no_grad():
+            wanted = getattr(Plainly(state, row), family)(backbone.body)
+        torch.testing.assert_close(states[: len(row)], wanted, **checks.CLOSE)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -134,6 +176,26 @@ def test_a_forward_without_a_mask_does_not_remember_an_earlier_one(float64):
         with whole_rows(backbone) as real:
             backbone.model(ids, torch.tensor([[1, 1, 0, 0]]))
     assert real.of(torch.zeros(1, 4, 1)).tolist() == [[1, 1, 0, 0]]
+
+
+@pytest.mark.parametrize("family", ["bert", "opt"])
+def test_without_a_mask_every_token_is_real_and_what_a_call_reads_may_be_embeddings(float64, family):
+    backbone, ids = float64(family), torch.tensor([[5, 6, 7, 8], [9, 10, 11, 12]])
+    vectors = backbone.model.get_input_embeddings()(ids)
+    with APL.applied(backbone, told_apart(backbone, APL)), torch.no_grad():
+        wanted = backbone.model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
+        for given in ({"input_ids": ids}, {"inputs_embeds": vectors}):
+            torch.testing.assert_close(backbone.model(**given).logits, wanted, **checks.CLOSE)
+
+
+def test_tokens_in_one_run_are_parted_into_rows_or_refused(tiny_bert):
+    with whole_rows(tiny_bert) as real, torch.no_grad():
+        with pytest.raises(BackboneError, match=r"states of 4 tokens where the batch has .*Write another tuning"):
+            real.rows(torch.zeros(4, 3))
+        tiny_bert.model(torch.tensor([[5, 6, 7], [8, 9, 10]]))
+        assert torch.equal(real.rows(torch.arange(12.0).view(6, 2)), torch.arange(12.0).view(2, 3, 2))
+        with pytest.raises(BackboneError, match="states of 5 tokens where the batch has 2 x 3"):
+            real.rows(torch.zeros(5, 2))
 
 
 def test_no_beginning_is_shared_while_rows_are_read_whole(tiny_gpt2):

@@ -1,4 +1,6 @@
-"""Tiny backbones of families beyond conftest's, each with the tokenizer of one of those: written as any model is."""
+"""Families beyond those of conftest.py, as small; ``tiny``, ``fresh`` and ``float64`` know them by their names here."""
+
+from pathlib import Path
 
 import torch
 from transformers import (
@@ -40,9 +42,9 @@ CONFIGS = {
 MASKED = ("electra", "deberta-v2", "ernie")
 
 
-def write(family, folder_of, folder):
-    """A tiny model of the family in the folder, the same one each time; ``folder_of`` is conftest's."""
-    tokenizer = AutoTokenizer.from_pretrained(folder_of("roberta" if family in MASKED else "gpt2"))
+def build(family: str, like: Path, folder: Path) -> Path:
+    """Writes a tiny model of a family with the tokenizer of another's folder."""
+    tokenizer = AutoTokenizer.from_pretrained(like)
     ids = {"pad_token_id": tokenizer.pad_token_id, "bos_token_id": 0, "eos_token_id": 0}
     auto = AutoModelForMaskedLM if family in MASKED else AutoModelForCausalLM
     with quiet(), torch.random.fork_rng(devices=[]):
