@@ -83,7 +83,7 @@ class Top(Usual):
             SettingError: more layers than the backbone has.
         """
         blocks = len(backbone.anatomy.blocks)
-        if not 0 < self.layers <= blocks:
+        if self.layers > blocks:
             raise SettingError(f"top: layers={self.layers}, but {backbone.name} has {blocks}. Write 1 to {blocks}.")
         chosen = self._chosen(backbone)
         return _inside({name: one for name, one in backbone.model.named_parameters() if id(one) in chosen}, generators)

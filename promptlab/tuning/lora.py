@@ -109,7 +109,7 @@ class Lora(Usual):
                     f"{self.name}: {projection.name} keeps its weights in few bits, and a difference is added to "
                     "weights of full precision. Write prefix, soft or a bottleneck such as pfeiffer."
                 )
-            if not 0 < self.r <= projection.width:
+            if self.r > projection.width:
                 raise SettingError(
                     f"{self.name}: r={self.r} does not fit {projection.name} ({projection.width} wide). "
                     f"Write r from 1 to {projection.width}."

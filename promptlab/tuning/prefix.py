@@ -66,9 +66,7 @@ class Prefix(Usual):
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        for name, least in (("n", 1), ("mid", 0), ("embed", 1)):
-            if (value := getattr(self, name)) is not None and value < least:
-                raise SettingError(f"prefix: {name}={value} cannot be. Write {least} or more.")
+        super().__post_init__()
         if self.embed is not None and not self.mid:
             raise SettingError(f"prefix: embed={self.embed} is read by an MLP, and there is none. Write mid=512, say.")
         if self.text is not None and (self.start is not None or self.init == "random"):

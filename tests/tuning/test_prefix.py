@@ -230,10 +230,7 @@ def test_it_does_not_merge(tiny_bert, reviews, tmp_path):
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"n": "0"}, "n=0 cannot be"),
-        ({"mid": "-1"}, "mid=-1 cannot be"),
         ({"embed": "4"}, "embed=4 is read by an MLP"),
-        ({"embed": "0", "mid": "3"}, "embed=0 cannot be"),
         ({"init": "zero"}, "init=zero cannot be"),
         ({"init": "random", "text": "good"}, "text= and init=random are two beginnings"),
         ({"start": "x", "text": "good"}, "text= and start= are two beginnings"),
