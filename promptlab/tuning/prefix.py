@@ -4,6 +4,7 @@
     attention(q, k, v) in layer l  ->  attention(q, [P_l,keys; k], [P_l,values; v])
     mid = 0:  P itself trains
     mid > 0:  P = P_0 + MLP(E),  MLP(E) = tanh(E A + a) B + b,   E (n, width), or (n, embed)      section 4.3
+        one MLP makes every layer's, also of an encoder-decoder's three attentions (the paper's code for BART has three)
         E, A, a, B, b train; one pass through the MLP a step, whatever the batch; in the end P is kept and they are not
     P_0 = 0 for init=random; else what the layers compute for real words, or a stored P, and B = b = 0: P starts there
 
