@@ -27,7 +27,7 @@ from safetensors.torch import load_file, save_file
 
 from promptlab.backbone.backbone import Backbone
 from promptlab.backbone.catalog import first_line
-from promptlab.backbone.identity import describe, recover
+from promptlab.backbone.identity import ABOUT, describe, recover
 from promptlab.backbone.stacks import apart, stacked
 from promptlab.card import model_card
 from promptlab.errors import OutputError, SettingError, did_you_mean
@@ -44,7 +44,7 @@ from promptlab.spec import Spec, System
 FORMATS = ("promptlab", "peft")
 FORMAT = 2
 """Raised where a promptlab before could not read the folder any more."""
-ABOUT, TASK, WEIGHTS, CARD = "promptlab.json", "task.yaml", "weights.safetensors", "README.md"
+TASK, WEIGHTS, CARD = "task.yaml", "weights.safetensors", "README.md"
 _PACKAGES = ("promptlab", "torch", "transformers", "scikit-learn", "numpy", "safetensors")
 _MADE = "Write the folder that save_pretrained, or promptlab fit --out, made."
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")

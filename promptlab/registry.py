@@ -100,14 +100,31 @@ class Registry:
         """Makes the dataclass behind a name from settings written as text.
 
         Raises:
-            SettingError: unknown name or setting, or a value that cannot be read.
+            SettingError: unknown name or setting, a value that cannot be read, or a tuning's name misspelt behind one.
         """
         entry, written = self.entry(name), settings or {}
         for key, (head, write) in _SIGNS.items():
             asks = key == "patterns" and self.kind == "method" and entry.trait("writes", False)  # of tasks for texts
             if key in written and self.kind == "method" and not asks and (reason := _lacking(entry, head)):
                 raise SettingError(f"{name} has no setting '{key}': {reason}. Write {write}.")
-        return configure(entry.load(), name, written)
+        try:
+            made = configure(entry.load(), name, written)
+        except SettingError as error:
+            _check_tuning(self.kind, {key: value for key, value in written.items() if f"{key}={value}" in str(error)})
+            raise
+        _check_tuning(self.kind, {key: value for key, value in written.items() if key in _CHOICES})
+        return made
+
+
+_CHOICES = ("calibration", "decoding", "preset", "weights")  # of methods: texts that are no lists, read when it runs
+
+
+def _check_tuning(kind: str, settings: Mapping[str, Any]) -> None:
+    """Refuses ``steps=1+lorra`` for its tuning: a value that is no list, and ends in what looks like one."""
+    for value in settings.values() if kind == "method" else ():
+        _, plus, last = str(value).rpartition("+")
+        if plus and did_you_mean(last.strip(), TUNINGS.entries):
+            TUNINGS.entry(last.strip())
 
 
 def _entry(point: EntryPoint) -> Entry:

@@ -9,10 +9,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from promptlab.backbone.identity import ABOUT
 from promptlab.backbone.stacks import apart
 from promptlab.classifier import PromptClassifier
 from promptlab.errors import BackboneError, OutputError, PatternError
-from promptlab.hub import ABOUT, CARD, FORMAT, TASK, WEIGHTS
+from promptlab.hub import CARD, FORMAT, TASK, WEIGHTS
 from promptlab.language.task import Task
 from promptlab.registry import TUNINGS
 

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from promptlab.backbone.identity import ABOUT
 from promptlab.classifier import PromptClassifier
 from promptlab.errors import OutputError, SettingError
-from promptlab.hub import ABOUT, CARD, TASK
+from promptlab.hub import CARD, TASK
 
 TEXTS = ["a good film", "a bad film", "", "a very slow and boring story about two actors"]
 

@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
+from promptlab.backbone.identity import ABOUT
 from promptlab.classifier import PromptClassifier
 from promptlab.errors import BackboneError, SettingError
-from promptlab.hub import ABOUT
 
 TEXTS = ["a good film", "a bad film", "a very slow and boring story about two actors"]
 

@@ -1,6 +1,7 @@
 import pytest
 
 from promptlab.errors import SettingError
+from promptlab.registry import METHODS
 from promptlab.spec import Spec, System, parse_spec, parse_system, parse_systems, settled, split_list
 
 
@@ -59,6 +60,31 @@ def test_the_plus_parts_method_from_tuning_and_not_the_items_of_a_value(text, me
 @pytest.mark.parametrize("text", ["pet", "pet+lora", "pet:repetitions=1,patterns=a+b+lora:r=8"])
 def test_a_system_reads_as_it_was_written(text):
     assert str(parse_system(text)) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("prompt:steps=1+lorra", "no tuning 'lorra'. Did you mean 'lora'?"),
+        ("prompt:steps=1|2+lorra", "no tuning 'lorra'. Did you mean 'lora'?"),
+        ("prompt:patterns=a+b,steps=1+prefx", "no tuning 'prefx'. Did you mean 'prefix'?"),
+        ("prompt:steps=1+lorra,batch=2", "no tuning 'lorra'. Did you mean 'lora'?"),
+        ("pet:student=true+hulsby", "no tuning 'hulsby'. Did you mean 'houlsby'?"),
+        ("prompt:calibration=contextual+adamx", "no tuning 'adamx'. Did you mean 'adamix'?"),
+        ("prompt:steps=1+2", "prompt: steps=1+2 cannot be read"),
+        ("prompt:steps=1+something", "prompt: steps=1+something cannot be read"),
+    ],
+)
+def test_a_tuning_misspelt_behind_a_setting_is_told_as_a_tuning(text, meant):
+    with pytest.raises(SettingError) as caught:
+        [METHODS.build(one.method.name, one.method.settings) for one in parse_systems(text)]
+    assert str(caught.value).startswith(meant)
+
+
+@pytest.mark.parametrize("text", ["prompt:patterns=a+lorra", "zero-shot:instruction=Read it + word by word + tops"])
+def test_what_ends_a_list_or_a_text_may_look_like_a_tuning(text):
+    [one] = parse_systems(text)
+    assert METHODS.build(one.method.name, one.method.settings)
 
 
 def test_a_dangling_plus_is_refused():

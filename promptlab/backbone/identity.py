@@ -2,10 +2,12 @@
 
     describe(backbone, place) -> a JSON object      name, fingerprint, kind, number format, where its folder lies
     recover(described, home) -> the same backbone
+    check_base(home, backbone)                      refused where the saved model in a folder learnt on another
 
 A folder may have moved, but what lies in it may not have changed: the fingerprint tells.
 """
 
+import json
 import os
 from collections.abc import Mapping
 from contextlib import suppress
@@ -18,6 +20,9 @@ from promptlab.backbone.device import pick_device
 from promptlab.backbone.difference import base_of, weights_sha256
 from promptlab.backbone.files import fingerprint
 from promptlab.errors import BackboneError
+
+ABOUT = "promptlab.json"
+"""The file of a saved model's folder that says what it is; ``backbone`` in it is :func:`describe`'s object."""
 
 
 def describe(backbone: Backbone, place: Path | None) -> dict[str, Any]:
@@ -88,11 +93,36 @@ def recover(
         found = load_backbone(name, device, number, allow_new_head=described["new_head"], kind=described["kind"])
     if found.fingerprint != described["fingerprint"] and not allow_other:
         raise BackboneError(
-            f"{home} learnt on {described['name']} ({described['fingerprint'][:12]}), and {found.name} "
-            f"({found.fingerprint[:12]}) is another model, or its files have changed. Write backbone= with the one it "
-            "learnt on, or allow_other_backbone=True to try this one all the same."
+            f"{_another(home, described, found)} Write backbone= with the one it learnt on, or "
+            "allow_other_backbone=True to try this one all the same."
         )
     return found
+
+
+def check_base(home: Path, backbone: Backbone) -> None:
+    """Refuses weights of a saved model that learnt on another backbone.
+
+    Args:
+        home: its folder; one that says no backbone is passed over.
+        backbone: that is to go on with them; one without weights (``blank_backbone``) is no particular one.
+
+    Raises:
+        BackboneError: names both backbones.
+    """
+    try:
+        described = json.loads((home / ABOUT).read_text(encoding="utf-8"))["backbone"]
+        differs = described["fingerprint"] != backbone.fingerprint
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    if differs and backbone.fingerprint:
+        raise BackboneError(f"{_another(home, described, backbone)} Write backbone= with the one it learnt on.")
+
+
+def _another(home: Path, described: Mapping[str, Any], found: Backbone) -> str:
+    return (
+        f"{home} learnt on {described['name']} ({described['fingerprint'][:12]}), and {found.name} "
+        f"({found.fingerprint[:12]}) is another model, or its files have changed."
+    )
 
 
 def _places(folder: Path, place: Path) -> list[str]:

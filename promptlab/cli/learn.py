@@ -153,7 +153,7 @@ def _system(text: str, task: "Task") -> System:
 @contextmanager
 def _new_folder(to: Path) -> Iterator[None]:
     """Makes the folder before anything is computed, and takes it away again where nothing came of it."""
-    from promptlab.hub import ABOUT
+    from promptlab.backbone.identity import ABOUT
 
     place_of(to, ABOUT)
     try:

@@ -24,7 +24,7 @@ from promptlab.methods.context import Contexts, InContext
 from promptlab.methods.demonstrations import asked_for, drawn, number_of
 from promptlab.methods.limits import check
 from promptlab.methods.method import Author, Job, Predictor
-from promptlab.methods.patterns import usable
+from promptlab.methods.patterns import refuse_slots, usable
 from promptlab.methods.writes import ASKING, WRITING, Writes, refuse_unread
 from promptlab.methods.writing import shown_writer
 
@@ -77,6 +77,7 @@ class InContextLearning(Writes):
                 yield job, self._author(job, encoder)
                 continue
             pvps, notes = usable(job.task, backbone, self.patterns)
+            refuse_slots(pvps, backbone, "in-context")
             plain = [self._member(job, encoder, pvp, turn) for turn in range(self.orders) for pvp in pvps]
             members, told = calibrated(self.calibration, plain, job, self.transductive, self.pool)
             facts = {"notes": [*notes, *told], "calibration": self.calibration}

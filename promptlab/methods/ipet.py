@@ -27,7 +27,7 @@ from promptlab.methods.ensemble import Trainer
 from promptlab.methods.generations import SUREST, draw_rows, generations_after, random_numbers, voters, wanted, within
 from promptlab.methods.members import pool_of
 from promptlab.methods.method import Job, Predictor, probabilities
-from promptlab.methods.patterns import usable
+from promptlab.methods.patterns import left_out, usable
 from promptlab.methods.pet import Pet
 from promptlab.methods.predict import merge
 from promptlab.methods.teach import answers, question
@@ -99,6 +99,7 @@ class _Run:
     def __init__(self, trainer: Trainer, jobs: Sequence[Job]):
         self.trainer, self.own, self.first = trainer, trainer.settings, jobs[0]
         self.pvps, notes = usable(self.first.task, trainer.backbone, self.own.patterns)
+        notes = [*notes, *left_out(self.pvps, trainer.backbone, trainer.tuning)]
         self.count, why = _count(self.own, jobs, len(self.pvps))
         self.lines = [_Line(job, trainer.weights(job, self.pvps), [*notes, *why]) for job in jobs]
 

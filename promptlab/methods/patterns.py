@@ -1,10 +1,20 @@
-"""Which patterns a method asks: by name, the first, or all that the backbone can use."""
+"""Which patterns a method asks: by name, the first, or all that the backbone can use; and what becomes of their slots.
+
+{soft:It was}    learnt under a tuning of soft tokens, else read as its words
+{soft:5}         learnt likewise; under any other tuning left out, which the row says, and refused where nothing
+learns
+"""
 
 from collections.abc import Sequence
 
 from promptlab.backbone.backbone import Backbone
+from promptlab.backbone.encode import Encoder
+from promptlab.backbone.slots import slots
+from promptlab.backbone.soft import SoftEncoder
 from promptlab.errors import BackboneError, SettingError
 from promptlab.language.task import PVP, Task
+from promptlab.tuning.tuning import Tuning
+from promptlab.tuning.words import Words
 
 
 def usable(task: Task, backbone: Backbone, choice: str, numbers: bool = False) -> tuple[Sequence[PVP], list[str]]:
@@ -49,6 +59,44 @@ def unconditional(task: Task, pvps: Sequence[PVP]) -> Sequence[PVP]:
             "{link} does."
         )
     return pvps
+
+
+def refuse_slots(pvps: Sequence[PVP], backbone: Backbone, method: str) -> None:
+    """Refuses soft slots without words where nothing is learnt.
+
+    Args:
+        pvps: that are to be asked.
+        backbone: that reads them.
+        method: what the message calls it.
+
+    Raises:
+        SettingError: a pattern has one that the backbone reads.
+    """
+    for pvp in pvps:
+        for slot in _open(pvp, backbone):
+            raise SettingError(
+                f"pattern '{pvp.name}' has {{soft:{slot}}}, and {method} learns no soft tokens. Write words in it, as "
+                f"{{soft:It was}}, or {'finetune' if pvp.pattern.generates else 'prompt'}+soft, or other patterns=."
+            )
+
+
+def left_out(pvps: Sequence[PVP], backbone: Backbone, tuning: Tuning) -> list[str]:
+    """The note that a row should carry where soft slots without words stay empty.
+
+    Args:
+        pvps: that are trained.
+        backbone: that reads them.
+        tuning: that may learn what stands in them.
+    """
+    names = [pvp.name for pvp in pvps if _open(pvp, backbone)]
+    if not names or isinstance(tuning, Words) or isinstance(tuning.reading(Encoder(backbone)), SoftEncoder):
+        return []
+    return [f"{_and(names)}: soft slots without words left out, for {tuning.name} learns no soft tokens"]
+
+
+def _open(pvp: PVP, backbone: Backbone) -> list[int]:
+    """Sizes of the soft slots that have no words."""
+    return [slot.count for slot in slots(pvp.pattern, backbone) if slot.words is None]
 
 
 def labelled(task: Task, numbers: bool = False) -> None:

@@ -19,7 +19,7 @@ from promptlab.methods.ensemble import Trainer
 from promptlab.methods.limits import check
 from promptlab.methods.members import pool_of
 from promptlab.methods.method import Job, Predictor
-from promptlab.methods.patterns import usable
+from promptlab.methods.patterns import left_out, usable
 from promptlab.methods.teach import answers, question
 from promptlab.tuning.tuning import Tuning
 
@@ -96,6 +96,7 @@ class Pet:
 def _run(trainer: Trainer, jobs: Sequence[Job]) -> Iterator[tuple[Job, Predictor]]:
     first, own = jobs[0], trainer.settings
     pvps, notes = usable(first.task, trainer.backbone, own.patterns)
+    notes = [*notes, *left_out(pvps, trainer.backbone, trainer.tuning)]
     members = [member for job in jobs for member in trainer.members(job, pvps, "pet")]
     trained = trainer.train(members, first, f"pet {first.task.name}")
     yield from answers(trainer, [

@@ -23,7 +23,7 @@ from promptlab.methods.calibrate import calibrated, check_calibration
 from promptlab.methods.limits import check
 from promptlab.methods.members import cloze_member, defaults, grouped
 from promptlab.methods.method import Job, Predictor
-from promptlab.methods.patterns import usable
+from promptlab.methods.patterns import left_out, usable
 from promptlab.methods.predict import Ensemble, Model
 from promptlab.training.loop import Trained, train
 from promptlab.training.member import Recipe
@@ -73,6 +73,7 @@ class Prompt:
         encoder = Encoder(backbone)
         for alike in grouped(jobs):
             pvps, notes = usable(alike[0].task, backbone, self.patterns, numbers=True)
+            notes = [*notes, *left_out(pvps, backbone, tuning)]
             for job in alike:
                 check_calibration(self.calibration, job, self.transductive)
             members = [cloze_member(job, pvp, f"prompt/{pvp.name}") for job in alike for pvp in pvps]

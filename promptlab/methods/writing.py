@@ -24,7 +24,7 @@ from promptlab.methods.demonstrations import asked_for, drawn
 from promptlab.methods.members import rates
 from promptlab.methods.method import Job
 from promptlab.methods.page import written
-from promptlab.methods.patterns import unconditional
+from promptlab.methods.patterns import left_out, refuse_slots, unconditional
 from promptlab.methods.writer import Writer
 from promptlab.training.loop import train
 from promptlab.training.member import Member, Recipe
@@ -104,6 +104,7 @@ def train_writers(
     """
     task, encoder = jobs[0].task, Encoder(backbone)
     pvp, notes = writing(task, backbone, how.patterns, learns=True)
+    notes = [*notes, *left_out([pvp], backbone, tuning)]
     members = [text_member(job, pvp, f"finetune/{pvp.name}") for job in jobs]
     recipe = Recipe(
         steps=how.steps or usual_steps(len(jobs[0].labelled)), batch=how.batch, budget=how.budget,
@@ -156,6 +157,7 @@ def shown_writer(
         DataError: a labelled row has no text.
     """
     pvp, notes = writing(job.task, encoder.backbone, patterns, learns=False)
+    refuse_slots([pvp], encoder.backbone, "in-context" if "demonstrations" in page else "zero-shot")
     found = {**page, "instruction": instruction, "how": decoding, "facts": {"notes": notes}}
     if (shots := page.get("demonstrations")) is not None:
         for row, example in enumerate(job.labelled, 1):

@@ -23,7 +23,7 @@ from promptlab.methods.context import Contexts, InContext, Unchanging
 from promptlab.methods.in_context import instruction_for
 from promptlab.methods.limits import check
 from promptlab.methods.method import Author, Job, Predictor
-from promptlab.methods.patterns import usable
+from promptlab.methods.patterns import refuse_slots, usable
 from promptlab.methods.writes import ASKING, WRITING, Writes, refuse_unread
 from promptlab.methods.writing import shown_writer
 
@@ -81,6 +81,7 @@ class ZeroShot(Writes):
     def _asking(self, encoder: Encoder, job: Job, kind: type[Contexts]) -> Contexts:
         backbone = encoder.backbone
         pvps, notes = usable(job.task, backbone, self.patterns, numbers=True)
+        refuse_slots(pvps, backbone, "zero-shot")
         first = instruction_for(job.task, backbone, self.instruction)
         plain = [
             InContext(job.task, backbone, encoder, pvp, decoding=self.decoding, instruction=first, chat=self.chat,

@@ -51,7 +51,6 @@ class Mixing(Usual):
         routing: one route for all rows of a pass (``batch``, as published), or one a ``row``.
     """
 
-    name: ClassVar[str]
     stackable: ClassVar[bool] = True
     experts: int = 4
     share: Literal["up", "down", "none"] = "up"
@@ -61,10 +60,7 @@ class Mixing(Usual):
     routing: Literal["batch", "row"] = "batch"
 
     def __post_init__(self) -> None:
-        if self.experts < 2:
-            raise SettingError(f"{self.name}: experts={self.experts} leaves nothing to mix. Write experts=2 or more.")
-        if not 0 <= self.consistency < math.inf:
-            raise SettingError(f"{self.name}: consistency={self.consistency} cannot be. Write 0 or more.")
+        super().__post_init__()
         for key, known in _CHOICES.items():
             value = getattr(self, key, known[0])
             if value not in known:
@@ -156,7 +152,7 @@ class AdaMix(Mixing):
         return self.lr if self.lr is not None else by_width(3e-4, backbone)
 
     def _check(self, place: Projection) -> None:
-        if not 0 < self.r <= place.width:
+        if self.r > place.width:
             raise SettingError(
                 f"adamix: r={self.r} does not fit {place.name} ({place.width} wide). Write r from 1 to {place.width}."
             )

@@ -49,7 +49,6 @@ class Bottleneck(Usual, ABC):
         dropout: rate in the backbone while training; 0 keeps comparisons unconfounded.
     """
 
-    name: ClassVar[str]
     stackable: ClassVar[bool] = True
     std: ClassVar[float | None] = 0.02
     """Of the normal numbers that the paper's own start draws; None where it is the zero one."""
@@ -63,8 +62,7 @@ class Bottleneck(Usual, ABC):
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.r < 1:
-            raise SettingError(f"{self.name}: r={self.r} cannot be. Write a number of units from 1 on.")
+        super().__post_init__()
         for key, known in (("act", list(ACTIVATIONS)), ("init", ["zero", "paper"])):
             if (value := getattr(self, key)) not in known:
                 listed = ", ".join(known)

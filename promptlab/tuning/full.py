@@ -89,7 +89,7 @@ class Top(Usual):
             BackboneError: weights are quantised.
         """
         blocks = len(backbone.anatomy.blocks)
-        if not 0 < self.layers <= blocks:
+        if self.layers > blocks:
             raise SettingError(f"top: layers={self.layers}, but {backbone.name} has {blocks}. Write 1 to {blocks}.")
         ids, own = self._chosen(backbone), backbone.model.named_parameters()
         return _inside(self.name, {name: one for name, one in own if id(one) in ids}, generators)

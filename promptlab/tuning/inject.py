@@ -144,6 +144,8 @@ def _hook(piece: After) -> Callable[[nn.Module, Any, Any], Any]:
 
 def drawn(shape: tuple[int, ...], generators: list[torch.Generator], bound: float, like: Tensor) -> Tensor:
     """A leaf ``(members, *shape)``, each member's slice uniform in ``[-bound, bound)`` from its own generator."""
+    if like.is_meta:  # parameters are only counted
+        return like.new_empty(len(generators), *shape).requires_grad_(True)
     slices = [(torch.rand(shape, generator=generator, dtype=torch.float64) * 2 - 1) * bound for generator in generators]
     return torch.stack(slices).to(device=like.device, dtype=like.dtype).requires_grad_(True)
 
@@ -152,6 +154,8 @@ def drawn_normal(
     shape: tuple[int, ...], generators: Sequence[torch.Generator], std: float, like: Tensor, cut: float | None = None
 ) -> Tensor:
     """A leaf ``(members, *shape)``, normal around 0, each slice from its own generator; all within ``cut * std``."""
+    if like.is_meta:
+        return like.new_empty(len(generators), *shape).requires_grad_(True)
     slices = [torch.empty(shape, dtype=torch.float64) for _ in generators]
     for one, generator in zip(slices, generators, strict=True):
         if cut is None:

@@ -111,7 +111,7 @@ class Lora(Usual):
             refuse_few_bits(
                 self.name, {projection.name: weight}, "and a difference is added to weights of full precision"
             )
-            if not 0 < self.r <= projection.width:
+            if self.r > projection.width:
                 raise SettingError(
                     f"{self.name}: r={self.r} does not fit {projection.name} ({projection.width} wide). "
                     f"Write r from 1 to {projection.width}."

@@ -87,6 +87,7 @@ class Mix(Usual):
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         names = self.parts.split("+")
         _check_names(names)
         shared = {one.name: value for one in fields(self) if (value := getattr(self, one.name)) is not None}

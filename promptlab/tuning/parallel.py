@@ -17,7 +17,6 @@ from torch import Tensor, nn
 
 from promptlab.backbone.anatomy import Block
 from promptlab.backbone.backbone import Backbone
-from promptlab.errors import SettingError
 from promptlab.tuning.bottleneck import Bottleneck, Funnel
 from promptlab.tuning.inject import Piece
 
@@ -39,11 +38,6 @@ class Parallel(Bottleneck):
     name: ClassVar[str] = "parallel"
     std: ClassVar[float | None] = None
     scale: float = 4.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 < self.scale < float("inf"):
-            raise SettingError(f"parallel: scale={self.scale} cannot be. Write a number above 0.")
 
     def of(self, block: Block, backbone: Backbone, f: Callable[[str], Funnel]) -> Iterator[tuple[str, Piece]]:
         """One looks at what goes into the feed-forward, one adds to what comes out."""

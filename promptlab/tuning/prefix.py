@@ -4,6 +4,7 @@
     attention(q, k, v) in layer l  ->  attention(q, [P_l,keys; k], [P_l,values; v])
     mid = 0:  P itself trains
     mid > 0:  P = P_0 + MLP(E),  MLP(E) = tanh(E A + a) B + b,   E (n, width), or (n, embed)      section 4.3
+        one MLP makes every layer's, also of an encoder-decoder's three attentions (the paper's code for BART has three)
         E, A, a, B, b train; one pass through the MLP a step, whatever the batch; in the end P is kept and they are not
     P_0 = 0 for init=random; else what the layers compute for real words, or a stored P, and B = b = 0: P starts there
 
@@ -27,12 +28,15 @@ from torch import Tensor
 from promptlab.backbone.attention import Before, Heads, Pair, activations, attentions, for_rows, preceded
 from promptlab.backbone.backbone import Backbone
 from promptlab.backbone.encode import Encoder
+from promptlab.backbone.identity import check_base
+from promptlab.backbone.stacks import apart
 from promptlab.errors import BackboneError, SettingError
 from promptlab.tuning.inject import drawn
 from promptlab.tuning.tuning import State, Usual, by_width
 
 STORED = "prefix"
 """The name of P in a state."""
+_WEIGHTS = "weights.safetensors"
 
 
 @dataclass(frozen=True)
@@ -67,9 +71,7 @@ class Prefix(Usual):
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        for name, least in (("n", 1), ("mid", 0), ("embed", 1)):
-            if (value := getattr(self, name)) is not None and value < least:
-                raise SettingError(f"prefix: {name}={value} cannot be. Write {least} or more.")
+        super().__post_init__()
         if self.embed is not None and not self.mid:
             raise SettingError(f"prefix: embed={self.embed} is read by an MLP, and there is none. Write mid=512, say.")
         if self.text is not None and (self.start is not None or self.init == "random"):
@@ -84,7 +86,7 @@ class Prefix(Usual):
 
         Raises:
             SettingError: more columns than the backbone reads tokens, or a beginning of another shape.
-            BackboneError: the backbone's attention cannot be given keys and values.
+            BackboneError: the backbone's attention cannot be given keys and values, or a beginning learnt on another.
         """
         learnt = self.started(backbone, generators)
         with self.standing(backbone, learnt):
@@ -164,7 +166,7 @@ class Prefix(Usual):
         """P at the start (and P_0 under an MLP), ``(members, layers, 2, n, key width)``."""
         size = next(iter(layers.values())).size
         if self.start is not None:
-            stored = self._fitting(_stored(self.start), backbone, layers)
+            stored = self._fitting(_stored(self.start, backbone), backbone, layers)
             begun = stored.expand(len(generators), -1, -1, -1, -1)
         elif self.init == "words":
             begun = torch.stack([activations(backbone.model, self._words(backbone, one)) for one in generators])
@@ -265,17 +267,24 @@ class Through(Directly):
         return self.begun + columns.view(members, n, layers, two, width).permute(0, 2, 3, 1, 4)
 
 
-def _stored(start: str) -> Tensor:
+def _stored(start: str, backbone: Backbone) -> Tensor:
     place = Path(start).expanduser()
-    file = place / "weights.safetensors" if place.is_dir() else place
+    file = place / _WEIGHTS if place.is_dir() else place
     try:
-        found = {name: one for name, one in load_file(file).items() if name.rpartition(".")[2] == STORED}
+        found = {name: one for name, one in apart(load_file(file)).items() if name.rpartition(".")[2] == STORED}
     except (OSError, SafetensorError) as error:
         raise SettingError(
             f"prefix: start={start} cannot be read. Write a folder that save_pretrained made."
         ) from error
-    if len(found) != 1:
-        raise SettingError(f"prefix: start={start} holds {len(found)} prefixes. Write one that holds a single one.")
+    if not found:
+        raise SettingError(f"prefix: start={start} holds no prefix. Write a model that learnt one, as prompt+prefix.")
+    if len(found) > 1:
+        raise SettingError(
+            f"prefix: start={start} holds {len(found)} prefixes, as an ensemble does. Write one that holds a single "
+            "one, as prompt+prefix."
+        )
+    if file.name == _WEIGHTS:  # a file of any other name stands for itself
+        check_base(file.parent, backbone)
     return next(iter(found.values()))
 
 

@@ -56,6 +56,7 @@ class Soft(Usual):
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self._start.check()
         if self.place not in PLACES:
             near = did_you_mean(self.place, PLACES)

@@ -52,8 +52,6 @@ class Start:
         Raises:
             SettingError: no such start, or a text without use, or none where one is needed.
         """
-        if self.n < 1:
-            raise SettingError(f"{self.name}: n={self.n} cannot be. Write a number from 1 on.")
         if self.init not in INITS:
             near = did_you_mean(self.init, INITS)
             raise SettingError(f"{self.name}: init={self.init}: no such start.{near} Write {', '.join(INITS)}.")

@@ -22,6 +22,7 @@ from promptlab.backbone.backbone import Backbone
 from promptlab.backbone.encode import Encoder
 from promptlab.errors import SettingError
 from promptlab.language.task import PVP
+from promptlab.tuning.limits import check
 
 State = Mapping[str, Tensor]
 
@@ -107,7 +108,12 @@ class Tuning(Protocol):
 class Usual:
     """What most tunings have in common."""
 
+    name: ClassVar[str]
     pooler: ClassVar[str] = "none"
+
+    def __post_init__(self) -> None:
+        """Refuses numbers that cannot be; a tuning with more to look at calls it first."""
+        check(self, self.name)
 
     @property
     def packs(self) -> bool:

@@ -71,6 +71,7 @@ class UniPelt(Usual):
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         names = ALIASES.get(self.parts, self.parts).split("+")
         for name in names:
             if name not in PARTS:
@@ -79,16 +80,13 @@ class UniPelt(Usual):
         if len(set(names)) < len(names):
             raise SettingError(f"unipelt: parts={self.parts} names a part twice. Write each once.")
         object.__setattr__(self, "parts", "+".join(part for part in PARTS if part in names))
-        self._check_sizes()
+        self._check_chosen()
 
-    def _check_sizes(self) -> None:
+    def _check_chosen(self) -> None:
         defaults = {one.name: one.default for one in fields(self)}
         for part, settings in _OF.items():
             for key in settings:
-                value, least = getattr(self, key), int(key != "mid")
-                if value < least:
-                    raise SettingError(f"unipelt: {key}={value} cannot be. Write {least} or more.")
-                if value != defaults[key] and part not in self.chosen:
+                if getattr(self, key) != defaults[key] and part not in self.chosen:
                     raise SettingError(f"unipelt: {key}= is for {part}, and parts={self.parts}. Write it without.")
 
     @property

@@ -47,11 +47,6 @@ class Words(Usual):
     judge: int = 16
     whole: bool = True
 
-    def __post_init__(self) -> None:
-        for name in ("n", "candidates", "judge"):
-            if getattr(self, name) < 1:
-                raise SettingError(f"words: {name}={getattr(self, name)} cannot be. Write a number from 1 on.")
-
     def learn(self, backbone: Backbone, cloze: bool, generators: Sequence[Any]) -> NoReturn:
         """Never: there is no gradient step to take.
 

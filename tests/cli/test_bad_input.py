@@ -201,6 +201,15 @@ def test_numbers_that_cannot_be(compare, written, tmp_path, setting):
     refused(said, f"prompt: {setting.split('=')[0]}=", "cannot be. Write", folder=tmp_path / "out")
 
 
+@pytest.mark.parametrize("setting", ["lr=-1", "alpha=0", "dropout=1", "weight_decay=-1", "r=0"])
+def test_a_tunings_numbers_that_cannot_be(say, compare, written, data, backbone, tmp_path, setting):
+    wanted = f"lora: {setting.split('=')[0]}=", "cannot be. Write a "
+    refused(compare(written(), f"prompt+lora:{setting}"), *wanted, folder=tmp_path / "out")
+    given = ("--data", data, "-m", f"prompt+lora:{setting}", "-b", backbone(), "-k", 2, "-o", tmp_path / "model")
+    refused(say("fit", written(), *given), *wanted, folder=tmp_path / "model")
+    refused(say("params", backbone(), "-t", f"lora:{setting}"), *wanted)
+
+
 def test_a_preset_whose_loss_a_causal_backbone_does_not_have(compare, written, tmp_path):
     said = compare(written(), "pet+lora:preset=2020", causal=True)
     refused(said, "causal and fills in no masks. Write mlm=0.", folder=tmp_path / "out")

@@ -26,6 +26,11 @@ CONFIGS = {  # the papers' sizes
         "model_type": "gpt2", "architectures": ["GPT2LMHeadModel"], "vocab_size": 50257, "n_embd": 1024,
         "n_layer": 24, "n_head": 16, "n_positions": 1024,
     },
+    "bart-large": {
+        "model_type": "bart", "architectures": ["BartForConditionalGeneration"], "vocab_size": 50265, "d_model": 1024,
+        "encoder_layers": 12, "decoder_layers": 12, "encoder_attention_heads": 16, "decoder_attention_heads": 16,
+        "encoder_ffn_dim": 4096, "decoder_ffn_dim": 4096, "max_position_embeddings": 1024,
+    },
 }  # fmt: skip
 
 
@@ -83,6 +88,7 @@ ROWS = [  # backbone, tuning, stored, training where that differs
     ("gpt2-medium", "lora:r=4", 393_216),
     ("gpt2-medium", "adamix:r=8,experts=8,share=up", bottlenecks(24, 1024, 8), experts(24, 1024, 8, 8)),
     ("gpt2-medium", "adamix-lora:r=4,experts=8,share=up", 393_216, 24 * 2 * 1024 * 4 * (8 + 1)),
+    ("bart-large", "prefix:n=200,mid=800", prefix(3 * 12, 1024, 200), mlp(3 * 12, 1024, 200, 800)),  # one MLP for all
 ]
 
 
@@ -92,6 +98,7 @@ def test_the_formulas_give_the_integers_that_were_counted_elsewhere():
     assert (experts(24, 1024, 16, 4), experts(24, 1024, 16, 4, up_shared=False)) == (1_992_192, 3_245_568)
     assert experts(12, 768, 48, 4) == 2_223_360
     assert (prefix(12, 768, 10), mlp(12, 768, 10, 512), mlp(24, 1024, 5, 512)) == (184_320, 9_857_024, 25_744_896)
+    assert (mlp(36, 1024, 200, 800), 3 * mlp(12, 1024, 200, 800)) == (60_080_928, 62_130_528)
     assert 2 * (12 * 1024**2 + 13 * 1024) + 2 * 1024 == 25_194_496
 
 

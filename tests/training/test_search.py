@@ -210,5 +210,5 @@ def test_settings_of_learnt_weights_are_refused(tiny_bert, reviews, rates, recip
 
 @pytest.mark.parametrize("settings", [{"n": 0}, {"candidates": 0}, {"judge": -1}])
 def test_a_number_that_cannot_be_says_what_to_write(settings):
-    with pytest.raises(SettingError, match="Write a number from 1 on"):
+    with pytest.raises(SettingError, match="Write a whole number from 1 on"):
         Words(**settings)

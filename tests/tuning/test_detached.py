@@ -146,7 +146,6 @@ def test_bitfit_reaches_every_bias_of_the_encoder(tiny_bert):
     ("tuning", "said"),
     [
         (Lora(r=999), "r=999 does not fit"),
-        (Lora(r=0), "r=0"),
         (Lora(targets="q+w"), "no target 'w'"),
         (Top(layers=9), "layers=9"),
     ],
