@@ -19,8 +19,9 @@ from promptlab.backbone.anatomy import Block, Cross, Projection
 from promptlab.backbone.backbone import Backbone
 from promptlab.errors import SettingError
 from promptlab.tuning.ia3 import Ia3, held, keys_and_values
-from promptlab.tuning.peft_lora import (
+from promptlab.tuning.peft_modules import (
     HARMLESS,
+    check_whole,
     misfit,
     outputs,
     path_of,
@@ -73,12 +74,14 @@ def read(config: Mapping[str, Any], tensors: State, backbone: Backbone) -> tuple
         BackboneError: modules or widths that the backbone has not.
     """
     refuse("IA3", config, _HARMLESS)
-    given, known = dict[str, Tensor](), places(backbone)
+    given, known, paths = dict[str, Tensor](), places(backbone), set[str]()
     for name, one in tensors.items():
         path = name.removesuffix(".ia3_l")
         at, _ = placed(backbone, path)
+        paths.add(at)
         for role, projection in known[at].items():
             given |= _parted(backbone, path, role, projection, one)
+    check_whole(config, backbone, paths)
     state: dict[str, Tensor] = {}
     for block in backbone.anatomy.blocks:
         for projection, factor in _ours(backbone, block, given):

@@ -18,24 +18,25 @@ from torch import Tensor
 
 from promptlab.backbone.anatomy import Projection
 from promptlab.backbone.backbone import Backbone
-from promptlab.errors import BackboneError, SettingError
+from promptlab.errors import SettingError
 from promptlab.folders import some
 from promptlab.tuning.lora import TARGETS, Lora
+from promptlab.tuning.peft_modules import (
+    HARMLESS,
+    check_whole,
+    misfit,
+    outputs,
+    path_of,
+    placed,
+    places,
+    refuse,
+    rows,
+    shared,
+    targets,
+)
 from promptlab.tuning.tuning import State
 
 Pair = tuple[Tensor, Tensor]  # A' (rank, inputs) and B' (outputs, rank)
-HARMLESS = {
-    *(
-        "peft_type",
-        "task_type",
-        "auto_mapping",
-        "base_model_name_or_path",
-        "revision",
-        "inference_mode",
-        "peft_version",
-    ),
-    *("modules_to_save", "target_modules", "exclude_modules", "fan_in_fan_out"),
-}
 _HARMLESS = HARMLESS | {
     *("r", "lora_alpha", "lora_dropout", "use_rslora", "rank_pattern", "alpha_pattern", "layers_to_transform"),
     *("layers_pattern", "init_lora_weights", "megatron_core", "qalora_group_size", "eva_config", "runtime_config"),
@@ -78,7 +79,7 @@ def read(config: Mapping[str, Any], tensors: State, backbone: Backbone) -> tuple
     """The tuning and its tensors.
 
     Raises:
-        SettingError: a variant of LoRA that is none here, or a module outside the blocks.
+        SettingError: a variant of LoRA that is none here, a module outside the blocks, or tensors that are missing.
         BackboneError: modules or widths that the backbone has not.
     """
     refuse("LORA", config, _HARMLESS)
@@ -87,8 +88,9 @@ def read(config: Mapping[str, Any], tensors: State, backbone: Backbone) -> tuple
         raise SettingError(
             f"init_lora_weights={start} changed the backbone's own weights. Convert it to plain LoRA first."
         )
-    found, scales, known = dict[str, Pair](), dict[str, float](), places(backbone)
-    for path, pair in _pairs(tensors, backbone).items():
+    found, scales, known, pairs = dict[str, Pair](), dict[str, float](), places(backbone), _pairs(tensors, backbone)
+    check_whole(config, backbone, pairs)
+    for path, pair in pairs.items():
         parts = _split(known[path], pair)
         found |= parts
         scales |= dict.fromkeys(parts, _scale(config, path, len(pair[0])))
@@ -151,109 +153,22 @@ def _pairs(tensors: State, backbone: Backbone) -> dict[str, Pair]:
         fits = down.shape[1:] == (projection.inputs,) and up.shape == (outputs(projection), len(down))
         if not fits:
             raise misfit(backbone, path, f"{list(up.shape)} times {list(down.shape)}")
+        if not len(down):
+            raise SettingError(f"{path} has a difference of rank 0, which is none. Train it anew.")
         pairs[at] = (down, up)
     return pairs
 
 
 def _scale(config: Mapping[str, Any], path: str, rank: int) -> float:
-    alpha = config.get("lora_alpha", 8)
+    alpha: Any = config.get("lora_alpha", 8)
     for pattern, other in (config.get("alpha_pattern") or {}).items():
         if re.match(rf"(.*\.)?({pattern})$", path):
             alpha = other
             break
+    if not isinstance(alpha, int | float):
+        raise SettingError(f"adapter_config.json has lora_alpha={alpha} for {path}. Write the number it learnt with.")
     return float(alpha) / (math.sqrt(rank) if config.get("use_rslora") else rank)
 
 
 def _plain(number: float) -> float | int:
     return int(number) if float(number).is_integer() else number
-
-
-# what LoRA and (IA)^3 have in common
-
-
-def path_of(projection: Projection) -> str:
-    """The path of the module that a projection is, or is a slice of."""
-    return projection.name.partition("[")[0]
-
-
-def outputs(projection: Projection) -> int:
-    """How many output features the projection's module has."""
-    weight: Any = projection.module.weight
-    return int(weight.shape[1 if projection.transposed else 0])
-
-
-def rows(projection: Projection) -> Tensor:
-    """Which of the module's output features are the projection's."""
-    return projection.take(torch.arange(outputs(projection)))
-
-
-def places(backbone: Backbone) -> dict[str, dict[str, Projection]]:
-    """The projections of every block by their module's path, and there by role."""
-    found: dict[str, dict[str, Projection]] = {}
-    for block in backbone.anatomy.blocks:
-        for role, at in TARGETS.items():
-            for projection in block.of(at):
-                found.setdefault(path_of(projection), {})[role] = projection
-    return found
-
-
-def placed(backbone: Backbone, path: str) -> tuple[str, Projection]:
-    """The path in this backbone of a module that PEFT names, with or without the name of the body; and a projection.
-
-    Raises:
-        BackboneError: there is no such module, or it is shared by several blocks.
-        SettingError: it is no projection of a block.
-    """
-    known = places(backbone)
-    stem = backbone.model.base_model_prefix
-    at = next((one for one in (path, f"{stem}.{path}") if one in known), None)
-    if at is not None:
-        projection = next(iter(known[at].values()))
-        if projection.shared:
-            raise shared(backbone, projection)
-        return at, projection
-    modules = dict(backbone.model.named_modules())
-    if path in modules or f"{stem}.{path}" in modules:
-        raise SettingError(f"the adapter changes {path}, and tunings here reach a block's projections only.")
-    raise misfit(backbone, path, "there")
-
-
-def targets(backbone: Backbone, paths: list[str]) -> list[str]:
-    """The shortest endings that PEFT finds these modules by, and no others; their whole paths where there are none."""
-    names = [name for name, _ in backbone.model.named_modules()]
-    blocks = [f"{block.name}." for block in backbone.anatomy.blocks]
-    below = {path.removeprefix(next((one for one in blocks if path.startswith(one)), "")) for path in paths}
-    for endings in ({path.rpartition(".")[2] for path in paths}, below):
-        reached = [name for name in names if any(f".{name}".endswith(f".{ending}") for ending in endings)]
-        if set(reached) == set(paths):
-            return sorted(endings)
-    return paths
-
-
-def refuse(kind: str, config: Mapping[str, Any], harmless: set[str]) -> None:
-    """Settings that change what is computed, and that nothing here computes.
-
-    Raises:
-        SettingError: there is one.
-    """
-    strange = [
-        key for key, value in config.items() if key not in harmless and value not in (None, False, "none", [], {})
-    ]
-    if strange:
-        raise SettingError(f"this {kind} of PEFT has settings that no tuning here has: {some(sorted(strange))}.")
-
-
-def shared(backbone: Backbone, projection: Projection) -> SettingError:
-    """What to say of blocks that share their weights."""
-    return SettingError(
-        f"the blocks of {backbone.name} share {path_of(projection)}, while each has a difference of its own: PEFT has "
-        "one module for all of them. Write format='promptlab'."
-    )
-
-
-def misfit(backbone: Backbone, path: str, found: str) -> BackboneError:
-    """What to say of a module that the backbone has not, or has of another shape."""
-    return BackboneError(
-        f"the adapter does not fit {backbone.name}: {path} is {found} in it and not so here. Write the backbone it "
-        "learnt on."
-    )

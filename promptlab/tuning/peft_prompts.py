@@ -9,6 +9,7 @@ an encoder reads a prompt's first token in place of [CLS], and takes no prefix: 
 """
 
 import inspect
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,11 +20,12 @@ from promptlab.backbone.backbone import Backbone
 from promptlab.backbone.marks import embeddings
 from promptlab.backbone.specials import specials_of
 from promptlab.errors import BackboneError, SettingError
-from promptlab.tuning.peft_lora import HARMLESS, refuse
+from promptlab.tuning.peft_modules import HARMLESS, refuse
 from promptlab.tuning.prefix import STORED, Prefix
 from promptlab.tuning.soft import Soft
 from promptlab.tuning.tuning import State
 
+log = logging.getLogger("promptlab")
 _NAME, _SOFT = "prompt_embeddings", "soft.P"
 _SIZES = {"num_virtual_tokens", "token_dim", "num_transformer_submodules", "num_attention_heads", "num_layers"}
 _INIT = {"prompt_tuning_init", "prompt_tuning_init_text", "tokenizer_name_or_path", "tokenizer_kwargs", "init_weights"}
@@ -62,8 +64,14 @@ def read_soft(config: Mapping[str, Any], tensors: State, backbone: Backbone) -> 
 
     Raises:
         BackboneError: of another embedding width.
+        SettingError: half of them stand in a decoder.
     """
     refuse("PROMPT_TUNING", config, _HARMLESS)
+    if backbone.kind == "seq2seq" and config.get("num_transformer_submodules") != 1:
+        raise SettingError(
+            "PEFT learnt soft tokens for the encoder and others for the decoder, and soft tokens here stand in the "
+            "encoder alone. Train it with num_transformer_submodules=1, or with soft here."
+        )
     tokens = _whole(tensors, embeddings(backbone).shape[1], backbone)
     return Soft(n=len(tokens), place="front"), {_SOFT: tokens}
 
@@ -87,6 +95,7 @@ def write_prefix(
         )
     if head and backbone.kind == "masked":
         raise SettingError("PEFT's classifier of an encoder takes no prefix. Write format='promptlab'.")
+    _warn_of_window(state[STORED].shape[2], backbone)
     prefix, heads = state[STORED], next(iter(attentions(backbone.model).values()))
     layers, _, n, width = prefix.shape
     config = {
@@ -111,8 +120,24 @@ def read_prefix(config: Mapping[str, Any], tensors: State, backbone: Backbone) -
     layers = attentions(backbone.model)
     width = next(iter(layers.values())).size
     found = _whole(tensors, len(layers) * 2 * width, backbone)
+    _warn_of_window(len(found), backbone)
     prefix = found.view(len(found), len(layers), 2, width).permute(1, 2, 0, 3).contiguous()
     return Prefix(n=len(found), shift=True), {STORED: prefix}
+
+
+def _warn_of_window(n: int, backbone: Backbone) -> None:
+    """Here all tokens see a prefix; PEFT's lies in the cache, where those that are a window away do not."""
+    config = backbone.config
+    window = getattr(config, "sliding_window", None)
+    sliding = any("sliding" in one for one in getattr(config, "layer_types", None) or ["sliding"])
+    if window and sliding and n + backbone.max_length > window:
+        log.warning(
+            "PEFT's prefix counts in the window of %d tokens of %s and this one does not: rows of more than %d tokens "
+            "answer otherwise there than here",
+            window,
+            backbone.name,
+            window - n,
+        )
 
 
 def _whole(tensors: State, wanted: int, backbone: Backbone) -> Tensor:

@@ -153,7 +153,7 @@ class UniPelt(Usual):
             if "lora" in self.chosen:
                 pieces: dict[str, Piece] = {}
                 for one in self.lora.projections(backbone):
-                    pieces[one.name] = GatedLowRank(one, source.lora(one), self.dropout, real)
+                    pieces[one.name] = GatedLowRank(one, source.lora(one), source.dropout, real)
                 learnt["lora"] = stack.enter_context(beside(pieces))
             yield Union(learnt, {name: (1.0, float(name != "prefix")) for name in learnt})
 
@@ -282,7 +282,10 @@ class GatedKeys:
 
 
 class _Source(Protocol):
-    """Tensors of the pieces, each ``(members, ...)``."""
+    """Tensors of the pieces, each ``(members, ...)``, and the rate at which lora drops what it reads."""
+
+    @property
+    def dropout(self) -> float: ...
 
     def adapter(self, name: str) -> Mapping[str, Tensor]: ...
 
@@ -300,6 +303,10 @@ class _Drawn:
     tuning: UniPelt
     backbone: Backbone
     generators: Sequence[torch.Generator]
+
+    @property
+    def dropout(self) -> float:
+        return self.tuning.dropout
 
     def adapter(self, name: str) -> Mapping[str, Tensor]:
         learnt = self.tuning.adapter.started(list(self.generators), self.backbone.no_states)
@@ -322,8 +329,9 @@ class _Drawn:
 
 @dataclass(frozen=True)
 class _Kept:
-    """As one member has learnt them."""
+    """As one member has learnt them, and answers with them."""
 
+    dropout: ClassVar[float] = 0.0
     tuning: UniPelt
     backbone: Backbone
     state: State

@@ -102,6 +102,7 @@ def test_each_part_keeps_its_own_rate_or_its_proportion_to_the_first(tiny_bert, 
             scale = 1 if lr is None else lr / Lora().rate(tiny_bert, True)
             assert float(groups[id(tensor)].lr) == pytest.approx(part.rate(tiny_bert, True) * scale)
             assert float(groups[id(tensor)].weight_decay) == part.weight_decay
+        assert float(optimiser.groups[0].lr) == pytest.approx(mix.rate(tiny_bert, True))  # the one that curves show
 
 
 def test_settings_go_to_every_part_that_has_them():

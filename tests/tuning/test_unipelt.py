@@ -264,6 +264,19 @@ def test_names_for_short_and_any_order_are_the_same_tuning():
     assert UniPelt("apl") == UniPelt("lora+prefix+adapter") == TUNINGS.build("unipelt")
 
 
+def test_what_drops_while_it_learns_drops_nothing_when_it_answers(float64, reviews):
+    backbone, tuning = float64("bert"), UniPelt(**SMALL, dropout=0.3)
+    with tuning.learn(backbone, True, [generator("m")]) as learnt:
+        checks.moved(learnt)
+        assert not checks.logits(backbone).equal(checks.logits(backbone))
+        state = learnt.state(0)
+    with tuning.applied(backbone, state):
+        found = checks.logits(backbone)
+        assert found.equal(checks.logits(backbone))
+    with UniPelt(**SMALL).applied(backbone, state):
+        torch.testing.assert_close(found, checks.logits(backbone), **checks.CLOSE)
+
+
 def test_a_saved_classifier_predicts_equally_and_does_not_merge(tiny_bert, reviews_task, reviews, tmp_path):
     from promptlab.methods.merge import write_merged
 
