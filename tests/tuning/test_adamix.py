@@ -167,7 +167,7 @@ def test_routes_are_drawn_for_each_pass_layer_and_projection(tiny_bert):
         drawn = []
         for _ in range(200):
             learnt.route([[0, 1, 2]])
-            drawn.append(learnt.routes.taken)
+            drawn.append(learnt.routes.taken.clone())
     drawn = torch.stack(drawn)
     assert drawn.shape == (200, 4, 2)  # two layers, down and up, two passes
     assert all(set(one.tolist()) == {0, 1, 2, 3} for one in drawn.flatten(1).T)

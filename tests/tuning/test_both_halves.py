@@ -61,8 +61,9 @@ class Written:
             k, v = self.times(f"{at}.0.SelfAttention.k", own.k(h)), self.times(f"{at}.0.SelfAttention.v", own.v(h))
             x = x + self.attended(f"{at}.0.SelfAttention.o", own.o(self.heads(own.q(h), k, v, bias)))
             for cross in between:
-                h, own = cross.layer_norm(x), cross.EncDecAttention
-                x = x + own.o(self.heads(own.q(h), own.k(states), own.v(states)))
+                h, own, place = cross.layer_norm(x), cross.EncDecAttention, f"{at}.1.EncDecAttention"
+                k, v = self.times(f"{place}.k", own.k(states)), self.times(f"{place}.v", own.v(states))
+                x = x + own.o(self.heads(own.q(h), k, v))
             h, place = last.layer_norm(x), f"{at}.{len(between) + 1}.DenseReluDense.wo"
             o = last.DenseReluDense.wo(self.times(place, last.DenseReluDense.wi(h).relu()))
             o = self.fed(place, h, o)
@@ -82,8 +83,12 @@ class Written:
             attended = self.heads(own.q_proj(x) / 8**0.5, k, self.times(f"{at}.self_attn.v_proj", v), bias)
             x = block.self_attn_layer_norm(x + self.attended(f"{at}.self_attn.out_proj", own.out_proj(attended)))
             if states is not None:
-                own = block.encoder_attn
-                attended = self.heads(own.q_proj(x) / 8**0.5, own.k_proj(states), own.v_proj(states))
+                own, place = block.encoder_attn, f"{at}.encoder_attn"
+                k, v = (
+                    self.times(f"{place}.k_proj", own.k_proj(states)),
+                    self.times(f"{place}.v_proj", own.v_proj(states)),
+                )
+                attended = self.heads(own.q_proj(x) / 8**0.5, k, v)
                 x = block.encoder_attn_layer_norm(x + own.out_proj(attended))
             o = self.fed(f"{at}.fc2", x, block.fc2(self.times(f"{at}.fc2", gelu(block.fc1(x)))))
             s, norm = x + o, block.final_layer_norm
