@@ -193,7 +193,7 @@ def test_a_members_routes_come_from_its_own_generator_whatever_stands_beside_it(
             found = []
             for _ in range(3):
                 learnt.route([[0, 1, *[0] * (inputs - 2)] for _ in keys])
-                found.append(learnt.routes.taken.view(2, len(keys), 2, -1)[:, keys.index("b"), :, :2])
+                found.append(learnt.routes.taken.view(2, len(keys), 2, -1)[:, keys.index("b"), :, :2].clone())
             return torch.stack(found)
 
     assert torch.equal(drawn("b", inputs=2), drawn("a", "b", inputs=5))
