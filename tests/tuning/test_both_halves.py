@@ -84,10 +84,8 @@ class Written:
             x = block.self_attn_layer_norm(x + self.attended(f"{at}.self_attn.out_proj", own.out_proj(attended)))
             if states is not None:
                 own, place = block.encoder_attn, f"{at}.encoder_attn"
-                k, v = (
-                    self.times(f"{place}.k_proj", own.k_proj(states)),
-                    self.times(f"{place}.v_proj", own.v_proj(states)),
-                )
+                k, v = own.k_proj(states), own.v_proj(states)
+                k, v = self.times(f"{place}.k_proj", k), self.times(f"{place}.v_proj", v)
                 attended = self.heads(own.q_proj(x) / 8**0.5, k, v)
                 x = block.encoder_attn_layer_norm(x + own.out_proj(attended))
             o = self.fed(f"{at}.fc2", x, block.fc2(self.times(f"{at}.fc2", gelu(block.fc1(x)))))
