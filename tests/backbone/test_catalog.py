@@ -3,6 +3,7 @@ import shutil
 import socket
 import threading
 import time
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -11,8 +12,9 @@ import pytest
 
 from promptlab.backbone import catalog
 from promptlab.backbone.backbone import load_backbone
-from promptlab.backbone.catalog import Place, locate
+from promptlab.backbone.catalog import Place, locate, locate_config
 from promptlab.errors import BackboneError
+from promptlab.methods.params import params_report
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -211,3 +213,12 @@ def test_a_download_that_breaks_off_is_an_error_of_one_sentence(hub, folder, mon
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", breaks)
     assert refusal("some-lab/new") == "some-lab/new could not be downloaded: the line went dead. Try again."
+
+
+def test_parameters_of_a_hub_model_are_counted_from_its_configuration_alone(hub, folder):
+    hub({"some-lab/new": folder})
+    (found,), (wanted,) = (params_report(name, ["lora:r=2"]) for name in ("some-lab/new", str(folder)))
+    assert found == replace(wanted, backbone="some-lab/new")
+    assert [file.name for file in locate_config("some-lab/new").folder.iterdir()] == ["config.json"]
+    with pytest.raises(BackboneError, match="no folder 'some-lab/modle' here, and the hub has no model of this name"):
+        params_report("some-lab/modle", ["lora:r=2"])
