@@ -105,6 +105,7 @@ def test_zero_shot_scores_of_smollm2_equal_a_plain_loop(smollm2):
 
 
 @needs_smollm2
+@pytest.mark.slow
 @pytest.mark.shared
 def test_they_do_on_200_film_reviews_most_of_which_it_answers_rightly(smollm2):
     if not (SHARED / "mr").is_dir():
