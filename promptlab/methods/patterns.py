@@ -1,8 +1,9 @@
 """Which patterns a method asks: by name, the first, or all that the backbone can use; and what becomes of their slots.
 
-{soft:It was}    learnt under a tuning of soft tokens, else read as its words
-{soft:5}         learnt likewise; under any other tuning left out, which the row says, and refused where nothing
-learns
+    {soft:It was}    learnt under a tuning of soft tokens, else read as its words
+    {soft:5}         learnt likewise; under another tuning left out, and the row says so
+
+Where nothing learns, slots without words are refused.
 """
 
 from collections.abc import Sequence

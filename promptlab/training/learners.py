@@ -1,8 +1,10 @@
 """What learns in language-model training: all weights, or low-rank differences and the small weights beside them.
 
-full             every parameter
-lora             A B beside every chosen matrix of the blocks and beside the word embeddings, whose difference
-reaches a tied output too; norms, biases and the language-model head learn as they are
+    full    every parameter
+    lora    A B beside every chosen matrix of the blocks and beside the word embeddings, whose difference reaches a
+            tied output too; norms, biases and the language-model head learn as they are
+
+A model that does more with its word embeddings than a difference beside them can follow is refused for lora.
 """
 
 from collections.abc import Iterator, Mapping
