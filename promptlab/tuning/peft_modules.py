@@ -1,7 +1,7 @@
 """What LoRA and IA3 in PEFT's format have in common: modules by their paths, and what to refuse.
 
-ours    a projection of a block, which may be a slice of a module
-PEFT's  a whole module: by its path in what is stored, by an ending of it or an expression in ``target_modules``
+    ours    a projection of a block, which may be a slice of a module
+    PEFT's  a whole module: by its path in what is stored, by an ending of it or an expression in ``target_modules``
 
 An adapter whose file lacks a module that its targets mean is refused, and so are settings that nothing here computes.
 """
