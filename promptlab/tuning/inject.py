@@ -146,8 +146,10 @@ def drawn(shape: tuple[int, ...], generators: list[torch.Generator], bound: floa
     """A leaf ``(members, *shape)``, each member's slice uniform in ``[-bound, bound)`` from its own generator."""
     if like.is_meta:  # parameters are only counted
         return like.new_empty(len(generators), *shape).requires_grad_(True)
-    slices = [(torch.rand(shape, generator=generator, dtype=torch.float64) * 2 - 1) * bound for generator in generators]
-    return torch.stack(slices).to(device=like.device, dtype=like.dtype).requires_grad_(True)
+    found = like.new_empty(len(generators), *shape)
+    for one, generator in zip(found, generators, strict=True):  # in place: an MLP under a prefix has millions of them
+        one.copy_(torch.rand(shape, generator=generator, dtype=torch.float64).mul_(2).sub_(1).mul_(bound))
+    return found.requires_grad_(True)
 
 
 def drawn_normal(
