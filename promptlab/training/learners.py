@@ -140,7 +140,11 @@ class LowRankModel:
         return whole_groups(tensors, self.tuning.rate(backbone, True), self.tuning.weight_decay)
 
     def _check(self, backbone: Backbone, table: Mapping[str, Tensor]) -> None:
-        """Nobody else's hooks see all that a model does with its table: what learns must answer as what is folded."""
+        """What learns beside the table must answer as what is folded into it, whatever else the model reads there.
+
+        Raises:
+            SettingError: it does not.
+        """
         embeddings = backbone.model.get_input_embeddings()
         weight, own = embeddings.weight, dict(backbone.model.named_parameters())
         up = table[f"{_EMBEDDINGS}.B"].detach()
@@ -189,7 +193,6 @@ def _small(backbone: Backbone) -> dict[str, nn.Parameter]:
 def _beside_embeddings(backbone: Backbone, table: Mapping[str, Tensor], scale: float) -> Iterator[None]:
     down, up = (table[f"{_EMBEDDINGS}.{part}"] for part in "AB")
     embeddings, output = backbone.model.get_input_embeddings(), backbone.model.get_output_embeddings()
-
     own = getattr(embeddings, "embed_scale", 1.0)  # Gemma multiplies what it reads there
 
     def read(module: nn.Module, inputs: tuple[Tensor, ...], vectors: Tensor) -> Tensor:

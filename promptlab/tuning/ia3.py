@@ -67,7 +67,7 @@ class Ia3(Usual):
             return found.setdefault(name, own[name].detach().clone()) if name in own else None
 
         for block in backbone.anatomy.blocks:
-            for projection in held(backbone, block, state):
+            for projection in held(block, state):
                 weight, bias = whole(projection, "weight"), whole(projection, "bias")
                 factor = state[f"{projection.name}.factor"].to(projection.weight)
                 if projection is block.ffn_out:
@@ -113,10 +113,10 @@ def keys_and_values(block: Block) -> tuple[Projection, ...]:
     return *block.of("key"), *block.of("value")
 
 
-def held(backbone: Backbone, block: Block, state: State) -> list[Projection]:
+def held(block: Block, state: State) -> list[Projection]:
     """What a state has factors of in a block; not of keys and values across, if it was saved before they learnt."""
-    every, across = (*keys_and_values(block), block.ffn_out), backbone.anatomy.across
-    return [one for one in every if one.name not in across or f"{one.name}.factor" in state]
+    own, every = (block.key, block.value, block.ffn_out), (*keys_and_values(block), block.ffn_out)
+    return [one for one in every if one in own or f"{one.name}.factor" in state]
 
 
 def _pieces(backbone: Backbone, factor: Callable[[str, int], Tensor]) -> Iterator[tuple[str, Piece]]:

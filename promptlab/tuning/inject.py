@@ -144,9 +144,9 @@ def _hook(piece: After) -> Callable[[nn.Module, Any, Any], Any]:
 
 def drawn(shape: tuple[int, ...], generators: list[torch.Generator], bound: float, like: Tensor) -> Tensor:
     """A leaf ``(members, *shape)``, each member's slice uniform in ``[-bound, bound)`` from its own generator."""
-    if like.is_meta:  # parameters are only counted
-        return like.new_empty(len(generators), *shape).requires_grad_(True)
     found = like.new_empty(len(generators), *shape)
+    if like.is_meta:  # parameters are only counted
+        return found.requires_grad_(True)
     for one, generator in zip(found, generators, strict=True):  # in place: an MLP under a prefix has millions of them
         one.copy_(torch.rand(shape, generator=generator, dtype=torch.float64).mul_(2).sub_(1).mul_(bound))
     return found.requires_grad_(True)

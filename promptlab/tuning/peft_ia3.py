@@ -49,7 +49,7 @@ def write(tuning: Ia3, backbone: Backbone, state: State, head: bool) -> tuple[di
     for block in backbone.anatomy.blocks:
         if block.ffn_out.shared:
             raise shared(backbone, block.ffn_out)
-        for projection in held(backbone, block, state):
+        for projection in held(block, state):
             factor, path = state[f"{projection.name}.factor"], path_of(projection)
             if projection is block.ffn_out:
                 found[path] = factor[None]
